@@ -1,0 +1,388 @@
+"""The replication role: copies of files (asynchronous) and mirrors of blocks (synchronous)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.hooks.base import Driver, Offer, hookspec
+from holdfast.values import Secret
+
+# --- data replication -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """The part that accepts copies on a destination: where it listens."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ReplicaShare:
+    """A share opened as a destination, with credentials of its own (S23)."""
+
+    name: str
+    path: str
+    user: str
+    password: Secret
+    allowed_sources: tuple[str, ...]
+    """Addresses that may connect."""
+
+
+@dataclass(frozen=True)
+class RemoteReplica:
+    """What browsing an agent shows (S24)."""
+
+    name: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class CopyRun:
+    """One execution of a task: everything below `source` is to be in the replica, nothing else."""
+
+    source: str
+    """A directory that does not change meanwhile: a mounted snapshot."""
+    agent: AgentSpec
+    replica: str
+    user: str
+    password: Secret
+
+
+@dataclass(frozen=True)
+class CopyProgress:
+    """How far a run is. Unknown is None."""
+
+    sent_bytes: int
+    percent: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """What a run did, as counted by the copier."""
+
+    files_considered: int
+    files_sent: int
+    files_deleted: int
+    considered_bytes: int
+    literal_bytes: int
+    """Content that crossed because the destination lacked it."""
+    sent_bytes: int
+    """All bytes on the wire from source to destination."""
+    received_bytes: int
+
+
+class CopyDriver(Driver):
+    """Copies trees of files to another system, or within one."""
+
+    @abstractmethod
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        """Run the agent with exactly these replica shares, and keep it running until `stop_agent` or `close`.
+
+        Called again with other replicas it changes them without cutting runs under way. A crashed agent is restarted.
+        """
+
+    @abstractmethod
+    async def stop_agent(self) -> None:
+        """Stop accepting copies; not running is success."""
+
+    @abstractmethod
+    async def is_agent_running(self) -> bool:
+        """Whether the agent answers now."""
+
+    @abstractmethod
+    async def browse(self, agent: AgentSpec) -> tuple[RemoteReplica, ...]:
+        """The replica shares an agent offers. Raises UnavailableError when it does not answer."""
+
+    @abstractmethod
+    async def copy(self, run: CopyRun, progress: Callable[[CopyProgress], None]) -> CopyResult:
+        """Bring the replica to equal the source, all attributes included.
+
+        Raises DeniedError (wrong ID or password), UnavailableError (agent unreachable), NoSpaceError
+        (destination full), NotFoundError (no such replica), VerificationError (the source could not be read whole).
+        Cancelled, it leaves no process behind.
+        """
+
+    @abstractmethod
+    async def verify(self, run: CopyRun, *, sample: tuple[str, ...]) -> tuple[str, ...]:
+        """Compare both sides by checksum for the sampled relative paths, and by metadata for all.
+
+        Returns what differs, one text for each path; empty when equal.
+        """
+
+
+# --- mirrors --------------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """The storage role of a node in a mirror."""
+
+    PRIMARY = "Primary"
+    SECONDARY = "Secondary"
+    UNKNOWN = "Unknown"
+
+
+class DiskState(StrEnum):
+    """The state of one side's data."""
+
+    DISKLESS = "Diskless"
+    ATTACHING = "Attaching"
+    DETACHING = "Detaching"
+    FAILED = "Failed"
+    NEGOTIATING = "Negotiating"
+    INCONSISTENT = "Inconsistent"
+    OUTDATED = "Outdated"
+    UNKNOWN = "DUnknown"
+    CONSISTENT = "Consistent"
+    UP_TO_DATE = "UpToDate"
+
+
+class ConnectionState(StrEnum):
+    """The state of the link between both sides."""
+
+    STANDALONE = "StandAlone"
+    CONNECTING = "Connecting"
+    CONNECTED = "Connected"
+    """Whatever replication does on it."""
+    UNKNOWN = "Unknown"
+
+
+class ReplicationState(StrEnum):
+    """What a connected link does."""
+
+    OFF = "Off"
+    ESTABLISHED = "Established"
+    SYNC_SOURCE = "SyncSource"
+    SYNC_TARGET = "SyncTarget"
+    VERIFY = "Verify"
+    PAUSED = "Paused"
+    OTHER = "Other"
+
+
+class Suspension(StrEnum):
+    """Why I/O is frozen."""
+
+    NO = "no"
+    USER = "user"
+    NO_DATA = "no-data"
+    FENCING = "fencing"
+
+
+@dataclass(frozen=True)
+class MirrorVolume:
+    """One volume of a mirror on one node."""
+
+    volume: str
+    number: int
+    minor: int
+    """The same on both nodes."""
+    device: str
+    """The local lower device."""
+    metadata_device: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class MirrorEndpoint:
+    """An address of one side for replication traffic."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class MirrorSpec:
+    """A mirror as one node sees it."""
+
+    name: str
+    local: MirrorEndpoint
+    remote: MirrorEndpoint
+    volumes: tuple[MirrorVolume, ...]
+
+
+@dataclass(frozen=True)
+class MirrorVolumeStatus:
+    """One volume of a mirror, as both sides are known here."""
+
+    number: int
+    device: str
+    """The mirrored device to open, such as `/dev/drbd0`."""
+    disk: DiskState
+    peer_disk: DiskState
+    replication: ReplicationState
+    out_of_sync_bytes: int
+    sent_bytes: int
+    received_bytes: int
+    """Counted since the connection was made."""
+    done_percent: float | None
+    """Of a resync or verify under way."""
+
+
+@dataclass(frozen=True)
+class MirrorStatus:
+    """A mirror as the kernel has it. `is_up` False: it is not configured in the kernel, all else is unknown."""
+
+    name: str
+    is_up: bool
+    role: Role
+    peer_role: Role
+    connection: ConnectionState
+    suspended: Suspension
+    volumes: tuple[MirrorVolumeStatus, ...]
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Connected, both sides UpToDate on every volume, nothing out of sync."""
+        return (
+            self.connection is ConnectionState.CONNECTED
+            and bool(self.volumes)
+            and all(
+                v.disk is DiskState.UP_TO_DATE and v.peer_disk is DiskState.UP_TO_DATE and v.out_of_sync_bytes == 0
+                for v in self.volumes
+            )
+        )
+
+
+class FenceAnswer(StrEnum):
+    """What may be told to a mirror that lost its peer and asks whether it may go on alone."""
+
+    PEER_INCONSISTENT = "peer-inconsistent"
+    PEER_OUTDATED = "peer-outdated"
+    PEER_UNREACHABLE = "peer-unreachable"
+    """It is silent on every link for T_dead. Accepted only by a side that is UpToDate."""
+    PEER_PRIMARY = "peer-primary"
+    PEER_FENCED = "peer-fenced"
+
+
+class FenceArbiter(ABC):
+    """Who decides whether a side that lost its peer may go on."""
+
+    @abstractmethod
+    async def fence_peer(self, mirror: str) -> FenceAnswer:
+        """Answer only when it is decided; until then the mirror stays frozen, which is safe.
+
+        On a promotion that this process itself started it answers at once, for the
+        kernel holds the resource's lock until it does.
+        """
+
+    async def mirror_event(self, mirror: str, event: str) -> None:
+        """Told of other calls of the kernel's handler, such as `split-brain` or `local-io-error`."""
+
+
+class MirrorDriver(Driver):
+    """Mirrors blocks synchronously between the pair by one mechanism.
+
+    A side with external metadata: its usable size is the volume's, and data already there is not touched.
+    """
+
+    @abstractmethod
+    def metadata_bytes(self, size_bytes: int) -> int:
+        """Room that the metadata of a volume of `size_bytes` needs."""
+
+    @abstractmethod
+    def device_path(self, minor: int) -> str:
+        """The mirrored device of a minor number."""
+
+    @abstractmethod
+    async def create_metadata(self, spec: MirrorSpec) -> None:
+        """Write fresh metadata where there is none; metadata of this mirror that is there already stays."""
+
+    @abstractmethod
+    async def wipe_metadata(self, spec: MirrorSpec) -> None:
+        """Clear the metadata (S31). The mirror must be down (ConflictError)."""
+
+    @abstractmethod
+    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+        """Make every byte of a lower device read zero, telling `progress(done_bytes, size_bytes)`.
+
+        Raises BusyError if the device is held open.
+        """
+
+    @abstractmethod
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        """Configure the mirror in the kernel with its disks, unconnected, Secondary. Already so is success."""
+
+    @abstractmethod
+    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+        """Let it connect to its peer (it goes on trying). Attaches first if needed."""
+
+    @abstractmethod
+    async def disconnect(self, name: str, *, force: bool = False) -> None:
+        """Leave the peer and stay StandAlone. `force` does not wait for an answer of the peer."""
+
+    @abstractmethod
+    async def down(self, name: str) -> None:
+        """Take it out of the kernel. Raises BusyError while its device is held open. The absent is success."""
+
+    @abstractmethod
+    async def skip_first_sync(self, name: str) -> None:
+        """Declare both sides equal: only connected, with metadata just created, and after both sides were zeroed.
+
+        Raises ConflictError when the kernel's state is not exactly that.
+        """
+
+    @abstractmethod
+    async def start_full_sync(self, name: str) -> None:
+        """Declare this side's data the truth and send all of it to the peer. Only with just-created metadata."""
+
+    @abstractmethod
+    async def promote(self, name: str) -> None:
+        """Become Primary. Never forced: raises RefusedError with the kernel's reason. Already Primary is success."""
+
+    @abstractmethod
+    async def demote(self, name: str) -> None:
+        """Become Secondary. Raises BusyError, after a short retry, while a device is held open."""
+
+    @abstractmethod
+    async def outdate(self, name: str) -> DiskState:
+        """Leave the peer by force, mark this side Outdated, and return the worst state **read back**.
+
+        Only OUTDATED or worse (INCONSISTENT, DISKLESS) in the answer means it took. Never on a Primary (ConflictError).
+        """
+
+    @abstractmethod
+    async def status(self, name: str) -> MirrorStatus:
+        """Read the kernel's state."""
+
+    @abstractmethod
+    async def list_up(self) -> tuple[str, ...]:
+        """Names of the mirrors in the kernel now, foreign ones included."""
+
+    @abstractmethod
+    def watch(self) -> AsyncIterator[str]:
+        """Yield a mirror's name each time the kernel says that something of it changed; never ends by itself."""
+
+    @abstractmethod
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        """Answer the kernel's fence requests through `arbiter` until cancelled. One process of a node does so."""
+
+    async def verify(self, name: str) -> None:
+        """Start comparing both sides online (`Can.MIRROR_VERIFY`); progress and findings are in `status`."""
+        raise self.unsupported("verify")
+
+
+class ReplicationHooks:
+    """Hook specs of the replication role."""
+
+    @hookspec
+    def copy_driver(self) -> Offer[CopyDriver]:
+        """Asked once at start: return your offer."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def mirror_driver(self) -> Offer[MirrorDriver]:
+        """Asked once at start: return your offer."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    async def run_finished(self, task: str, is_ok: bool, reason: str | None) -> None:
+        """Told after a run of a data replication task ended."""
+
+    @hookspec
+    async def mirror_changed(self, mirror: str, what: str) -> None:
+        """Told after a mirror was made, changed, started, stopped or removed (`what`)."""

@@ -1,0 +1,204 @@
+"""The volume role: pools, volumes and snapshots."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from holdfast.hooks.base import Driver, Offer, hookspec
+
+
+class VolumeKind(StrEnum):
+    """What a volume is for."""
+
+    NAS = "nas"
+    ISCSI = "iscsi"
+    FC = "fc"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A whole block device of this node, as a pool could use it."""
+
+    path: str
+    size_bytes: int
+    signatures: tuple[str, ...]
+    """What it carries: `ext4`, `LVM2_member`, `gpt` …; empty if blank."""
+    used_by: str | None
+    """Who holds it (a pool, a mount point), or None."""
+
+
+@dataclass(frozen=True)
+class Reserves:
+    """What of a pool is set aside, in bytes (S10)."""
+
+    snapshots_bytes: int
+    replication_metadata_bytes: int
+    system_bytes: int
+    """Lost to the pool's own metadata and to rounding."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where volumes are cut from."""
+
+    name: str
+    size_bytes: int
+    free_bytes: int
+    extent_bytes: int
+    disks: tuple[str, ...]
+    reserves: Reserves
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """A volume as asked for. `size_bytes` is rounded up to the pool's extent."""
+
+    pool: str
+    name: str
+    size_bytes: int
+    kind: VolumeKind
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as it is."""
+
+    pool: str
+    name: str
+    size_bytes: int
+    kind: VolumeKind
+    device: str
+    """The block device to open, such as `/dev/tank/v0`."""
+    uuid: str
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class SnapshotSpec:
+    """A point-in-time copy as asked for; `reserve_bytes` is the room for what changes meanwhile."""
+
+    pool: str
+    volume: str
+    name: str
+    reserve_bytes: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot as it is."""
+
+    pool: str
+    volume: str
+    name: str
+    reserve_bytes: int
+    used_percent: float
+    is_overflown: bool
+    """True when the reserve ran full: the copy is then void and never to be read."""
+    device: str
+
+
+class VolumeDriver(Driver):
+    """Makes pools, volumes and snapshots by one mechanism."""
+
+    @abstractmethod
+    async def list_disks(self) -> tuple[Disk, ...]:
+        """Every whole disk of this node that a pool could ever use, in the order of their paths."""
+
+    @abstractmethod
+    async def create_pool(self, name: str, disks: tuple[str, ...], *, overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
+        """Make a pool of whole disks.
+
+        A disk that carries any signature is refused (ConflictError, naming what it carries) unless
+        `overwrite[disk]` names exactly the signatures that are found there now.
+        """
+
+    @abstractmethod
+    async def list_pools(self) -> tuple[Pool, ...]:
+        """All pools of this mechanism, by name."""
+
+    @abstractmethod
+    async def get_pool(self, name: str) -> Pool:
+        """Raises NotFoundError."""
+
+    @abstractmethod
+    async def delete_pool(self, name: str) -> None:
+        """Give the disks back, blank. Raises BusyError, naming them, while volumes exist. The absent is success."""
+
+    @abstractmethod
+    async def create_volume(self, spec: VolumeSpec) -> Volume:
+        """Make a volume; of kind nas with a file system on it. Wipes signatures in the *new* device only.
+
+        Raises NoSpaceError saying how many bytes are missing, NotFoundError for the pool,
+        ConflictError if the name is taken by a volume of another size or kind.
+        """
+
+    @abstractmethod
+    async def list_volumes(self, pool: str | None = None) -> tuple[Volume, ...]:
+        """Volumes of one pool or of all, by pool and name. Snapshots and metadata are not volumes."""
+
+    @abstractmethod
+    async def get_volume(self, pool: str, name: str) -> Volume:
+        """Raises NotFoundError."""
+
+    @abstractmethod
+    async def delete_volume(self, pool: str, name: str) -> None:
+        """Destroy it. Raises BusyError, naming them, while snapshots exist, or while its device is held open."""
+
+    @abstractmethod
+    async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
+        """Make (or find) the volume beside `volume` for its replication metadata, zeroed; return its device."""
+
+    @abstractmethod
+    async def delete_metadata(self, pool: str, volume: str) -> None:
+        """Remove the replication metadata volume of `volume`. The absent is success."""
+
+    @abstractmethod
+    async def mount(self, device: str, directory: str, *, read_only: bool = False) -> None:
+        """Mount the file system on `device` (a NAS volume, its mirror or a snapshot) at `directory`, made if absent.
+
+        A snapshot of a mounted file system is readable beside it. Mounted there already is success;
+        another file system mounted there is ConflictError.
+        """
+
+    @abstractmethod
+    async def unmount(self, directory: str) -> None:
+        """Unmount; not mounted is success. Raises BusyError when it is in use."""
+
+    async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
+        """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`)."""
+        raise self.unsupported("snapshots")
+
+    async def list_snapshots(self, pool: str | None = None) -> tuple[Snapshot, ...]:
+        """Snapshots by pool, volume and name."""
+        return ()
+
+    async def delete_snapshot(self, pool: str, volume: str, name: str) -> None:
+        """Destroy a snapshot; the absent is success."""
+        raise self.unsupported("snapshots")
+
+
+@dataclass(frozen=True)
+class VolumeChange:
+    """What `volume_changed` tells."""
+
+    pool: str
+    volume: str
+    what: str
+    """`created`, `deleted` …"""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class VolumeHooks:
+    """Hook specs of the volume role."""
+
+    @hookspec
+    def volume_driver(self) -> Offer[VolumeDriver]:
+        """Asked once at start: return your offer. Each plugin is asked; the configuration chooses."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    async def volume_changed(self, change: VolumeChange) -> None:
+        """Told after a volume or pool changed. Awaited one observer at a time; an error harms nobody else."""

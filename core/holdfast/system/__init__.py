@@ -1,0 +1,1 @@
+"""The kernel's doors: one runner for commands, one for kernel trees, one clock."""

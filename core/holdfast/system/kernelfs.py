@@ -1,0 +1,85 @@
+"""The one door to kernel trees (configfs, sysfs, procfs).
+
+Blocking by nature: a write to configfs runs kernel code. Callers put work that can wait
+into a thread. Tests give a plain directory as the root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+class KernelFs:
+    """Files below `root`, which is `/` on a real machine. Paths given are absolute, as on it."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+
+    def path(self, path: str) -> Path:
+        """Where `path` really lies."""
+        return self._root / path.lstrip("/")
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` exists; a dangling link does not."""
+        return self.path(path).exists()
+
+    def read(self, path: str) -> str:
+        """Return the text of an attribute without its last newline. Raises OSError."""
+        return self.path(path).read_text(errors="replace").removesuffix("\n")
+
+    def write(self, path: str, text: str) -> None:
+        """Write an attribute in one write(2), as the kernel wants it. Raises OSError with the kernel's errno."""
+        descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, path: str) -> bool:
+        """Make one directory, which in configfs makes an object; False if it was there."""
+        try:
+            self.path(path).mkdir()
+        except FileExistsError:
+            return False
+        return True
+
+    def remove_directory(self, path: str) -> bool:
+        """Remove one directory, which in configfs removes its object; False if it was absent."""
+        try:
+            self.path(path).rmdir()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def link(self, path: str, target: str) -> bool:
+        """Make `path` a symbolic link to `target`; False if it was there."""
+        try:
+            self.path(path).symlink_to(self.path(target))
+        except FileExistsError:
+            return False
+        return True
+
+    def unlink(self, path: str) -> bool:
+        """Remove a link; False if it was absent."""
+        try:
+            self.path(path).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The sorted names in a directory; empty if it is absent."""
+        with contextlib.suppress(FileNotFoundError):
+            return tuple(sorted(os.listdir(self.path(path))))
+        return ()
+
+    def is_link(self, path: str) -> bool:
+        """Whether `path` is a symbolic link."""
+        return self.path(path).is_symlink()
+
+    def link_target(self, path: str) -> str:
+        """Where a link points, as seen from the machine. Raises OSError."""
+        target = Path(os.path.normpath(self.path(path).parent / os.readlink(self.path(path))))
+        return "/" + str(target.relative_to(self._root)) if target.is_relative_to(self._root) else str(target)
