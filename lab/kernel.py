@@ -1,0 +1,40 @@
+"""The nodes' kernel and its modules, made findable for modprobe."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.layout import CACHE, make_ignored
+from lab.tools import call
+
+_PACKAGED = Path("/usr/lib/uml/modules")
+
+
+def release() -> str:
+    """The release of the installed kernel that has modules."""
+    told = call(["linux.uml", "--version"]).strip()
+    if not (_PACKAGED / told).is_dir():
+        raise LabError(f"{_PACKAGED / told} is missing: reinstall the package user-mode-linux")
+    return told
+
+
+def prepare_modules(cache: Path = CACHE) -> Path:
+    """A directory with `lib/modules/<release>` as modprobe wants it; made once, then found.
+
+    The package puts the modules where modprobe does not look, and without an index.
+    """
+    found = release()
+    root = cache / f"modules-{found}"
+    make_ignored(cache)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            draft = cache / f"draft-{found}"
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(_PACKAGED / found, draft / "lib" / "modules" / found, symlinks=True)
+            call(["depmod", "-b", str(draft), found])
+            draft.rename(root)
+    return root
