@@ -127,9 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-lock", action="store_true", help="do not wait for other labs here")
     verb("down", _down, "stop everything; disks stay")
     verb("clean", _clean, "remove whatever a lab left, disks included")
-    verb("status", _status, "show nodes, addresses and disks").add_argument(
-        "--json", action="store_true"
-    )
+    verb("status", _status, "show nodes, addresses and disks").add_argument("--json", action="store_true")
     run = verb("run", _run, "run a command in a node: streams and exit code pass through")
     run.add_argument("node")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD")

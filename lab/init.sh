@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first process of a node: a writable root over the host's read-only file system, the node's
 # own disks and links, then the agent. Settings come from the file that the kernel command line
-# names: NODE PYTHON CHECKOUT MODULES HOST_DIR MACHINE_ID NICS CONTROL MOUNTS HOSTS.
+# names: NODE PYTHON VENV_PYTHON CHECKOUT MODULES HOST_DIR MACHINE_ID NICS CONTROL MOUNTS HOSTS.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 LC_ALL=C.UTF-8 HOME=/root
 # No udev runs in a node; without this LVM waits for one.
 export DM_DISABLE_UDEV=1
@@ -39,9 +39,9 @@ rm -rf /etc/lvm/archive /etc/lvm/backup /etc/lvm/devices /etc/target /var/target
     /var/lib/iscsi /var/lib/samba /etc/exports /etc/exports.d /etc/ssh
 mkdir -p /etc/target /var/target/pr /var/target/alua /var/lib/drbd /etc/lvm/archive \
     /etc/lvm/backup /etc/iscsi /var/lib/samba/private /var/lib/iscsi
-# Nor what its administrator keeps at home, except where this Python or the checkout lie in it.
+# Nor what its administrator keeps at home, except where a Python we need or the checkout lie in it.
 for place in /root/.[!.]*; do
-    case $PYTHON:$CHECKOUT in *"$place/"*) continue ;; esac
+    case $PYTHON:$VENV_PYTHON:$CHECKOUT/ in *"$place/"*) continue ;; esac
     if [ -d "$place" ]; then mount -t tmpfs tmpfs "$place"; else rm -f "$place"; fi
 done
 echo "$NODE" >/etc/hostname

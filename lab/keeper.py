@@ -100,7 +100,7 @@ def take_down(layout: Layout) -> None:
     """End every process and namespace of the lab. Repeating it does nothing."""
     records = sorted(layout.root.glob("nodes/*/process.json"))
     for process in filter(None, map(Process.load, records)):
-        process.kill_group()
+        process.kill()
     if layout.namespace in network.namespaces():
         _kill_strays(layout)
     prefix = layout.host_namespace("")

@@ -31,7 +31,10 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
         raise LabError("linux.uml is missing: install the package user-mode-linux")
     argv = ["ip", "netns", "exec", layout.namespace]
     # A process namespace: whatever the kernel process started dies with it, whatever its group.
-    argv += ["unshare", "--pid", "--fork", "--kill-child", kernel]
+    # A shell is its first process, since the kernel ends a panic with abort(), which the first
+    # process of a namespace survives.
+    argv += ["unshare", "--pid", "--fork", "--kill-child"]
+    argv += ["sh", "-c", '"$@"; exit $?', "machine", kernel]
     argv += _command_line(layout, topology, node, settings)
     with layout.console(node.name).open("ab") as console:
         console.write(f"\n--- boot at {time.strftime('%H:%M:%S')}\n".encode())
@@ -99,6 +102,7 @@ def _settings(layout: Layout, topology: Topology, node: NodeSpec, modules: Path)
     values = {
         "NODE": node.name,
         "PYTHON": os.path.realpath(sys.executable),
+        "VENV_PYTHON": os.path.realpath(CHECKOUT / ".venv" / "bin" / "python"),
         "CHECKOUT": str(CHECKOUT),
         "MODULES": str(modules),
         "HOST_DIR": str(layout.host_dir(node.name)),

@@ -37,8 +37,7 @@ def create(layout: Layout, topology: Topology) -> None:
             commands.append(f"addr add {address} dev {_bridge_name(net.name)}")
     commands += _bridge(_bridge_name(CONTROL))
     commands.append(
-        f"addr add {CONTROL_SUBNET.network_address + 1}/{CONTROL_SUBNET.prefixlen} "
-        f"dev {_bridge_name(CONTROL)}"
+        f"addr add {CONTROL_SUBNET.network_address + 1}/{CONTROL_SUBNET.prefixlen} dev {_bridge_name(CONTROL)}"
     )
     for node in topology.nodes.values():
         for network in (*node.networks, CONTROL):

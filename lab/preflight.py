@@ -30,9 +30,7 @@ def check(topology: Topology) -> None:
         raise LabError("the lab needs root for namespaces and taps: run it as root or with sudo")
     missing = sorted({package for tool, package in TOOLS.items() if not find(tool)})
     if missing:
-        raise LabError(
-            f"packages are missing: run `apt-get install --yes {' '.join(missing)}` first"
-        )
+        raise LabError(f"packages are missing: run `apt-get install --yes {' '.join(missing)}` first")
     if not Path("/dev/net/tun").exists():
         raise LabError("/dev/net/tun is missing: run `modprobe tun`, or allow it to this container")
     available = available_mib()

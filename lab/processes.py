@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process that leads its own group; the start time tells it from a reused id."""
+    """A process; the start time tells it from another that got the same id later."""
 
     pid: int
     start_ticks: int
@@ -47,36 +47,39 @@ class Process:
         stat = _stat(self.pid)
         return stat is not None and stat[1] == self.start_ticks and stat[0] not in "ZX"
 
-    def kill_group(self, timeout_s: float = 10.0) -> None:
-        """SIGKILL to the whole group, and wait until the leader and its members are gone."""
-        if self.is_alive:
+    def kill(self, timeout_s: float = 10.0) -> None:
+        """SIGKILL to the process and all below it; return when they are gone."""
+        targets = [self, *self._below()] if self.is_alive else []
+        # Its direct child is the first process of a namespace: when that is dead, everything in
+        # the namespace is (pid_namespaces(7)). Children first, so that the parent collects them.
+        for target in reversed(targets):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                os.kill(target.pid, signal.SIGKILL)
+        wait_until(lambda: not any(target.is_alive for target in targets), timeout_s)
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-        wait_until(lambda: not self.is_alive and not members(self.pid), timeout_s)
+            os.waitpid(self.pid, os.WNOHANG)
 
     def signal_machine(self, number: signal.Signals) -> None:
-        """Signal every process of the group that no other process traces.
+        """Signal every process below this one that no other process traces.
 
         The traced ones are the node's user processes: linux.uml takes a stop of theirs for a fault
         and panics. They stand still anyway once their kernel does.
         """
-        for pid in members(self.pid):
-            if _tracer(pid) == 0:
+        for process in self._below():
+            if _tracer(process.pid) == 0:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+                    os.kill(process.pid, number)
 
-
-def members(group: int) -> list[int]:
-    """The live processes of a process group."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            stat = _stat(int(entry))
-            if stat is not None and stat[2] == group and stat[0] not in "ZX":
-                found.append(int(entry))
-    return found
+    def _below(self) -> list[Process]:
+        """All descendants, parents before their children."""
+        children: dict[int, list[Process]] = {}
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and (stat := _stat(int(entry))):
+                children.setdefault(stat[2], []).append(Process(int(entry), stat[1]))
+        found = list(children.get(self.pid, []))
+        for process in found:
+            found += children.get(process.pid, [])
+        return found
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.01) -> bool:
@@ -90,13 +93,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, every_s: float =
 
 
 def _stat(pid: int) -> tuple[str, int, int] | None:
-    """State, start time in ticks, process group (proc(5), /proc/pid/stat)."""
+    """State, start time in ticks, parent (proc(5), /proc/pid/stat)."""
     try:
         # The second field is a name in parentheses, and may hold blanks and parentheses itself.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return fields[0], int(fields[19]), int(fields[2])
+    return fields[0], int(fields[19]), int(fields[1])
 
 
 def _tracer(pid: int) -> int:

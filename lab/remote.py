@@ -32,9 +32,7 @@ class Result:
 class Remote:
     """Opens connections to the agent at `address`, as long as `is_running` says it can answer."""
 
-    def __init__(
-        self, node: str, namespace: str, address: str, is_running: Callable[[], bool]
-    ) -> None:
+    def __init__(self, node: str, namespace: str, address: str, is_running: Callable[[], bool]) -> None:
         """Connect to nothing yet."""
         self.node = node
         self.is_running = is_running
@@ -49,9 +47,7 @@ class Remote:
             return False
         return True
 
-    def request(
-        self, request: dict[str, Any], *, content: bytes | None = None, timeout_s: float = 30.0
-    ) -> bytes:
+    def request(self, request: dict[str, Any], *, content: bytes | None = None, timeout_s: float = 30.0) -> bytes:
         """One question, one answer. Raises NodeOff, TimeoutError, or the node's OSError."""
         deadline = time.monotonic() + timeout_s
         with self._open(request, timeout_s) as sock:
@@ -86,9 +82,7 @@ class Remote:
                     return Result(int(payload), *parts)
                 output[kind].append(payload)
 
-    def popen(
-        self, argv: list[str], *, env: dict[str, str] | None = None, cwd: str = "/"
-    ) -> RemoteProcess:
+    def popen(self, argv: list[str], *, env: dict[str, str] | None = None, cwd: str = "/") -> RemoteProcess:
         """Start a long-running command."""
         return RemoteProcess(self, self.start(argv, env=env, cwd=cwd))
 

@@ -42,9 +42,7 @@ class Services:
         for fields in self._read_enabled().values():
             self._launch(Definition(**fields))
 
-    def start(
-        self, name: str, argv: list[str], env: dict[str, str], *, restart: bool, at_boot: bool
-    ) -> None:
+    def start(self, name: str, argv: list[str], env: dict[str, str], *, restart: bool, at_boot: bool) -> None:
         """Start a service; one of the same name is stopped first."""
         self.stop(name)
         definition = Definition(name, argv, env, restart)
@@ -73,8 +71,7 @@ class Services:
         """For each service its process id (None between two), starts, and last exit code."""
         with self._lock:
             return {
-                name: {"pid": s.pid, "starts": s.starts, "exit_code": s.exit_code}
-                for name, s in self._running.items()
+                name: {"pid": s.pid, "starts": s.starts, "exit_code": s.exit_code} for name, s in self._running.items()
             }
 
     def _launch(self, definition: Definition) -> None:
