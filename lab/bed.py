@@ -90,6 +90,22 @@ class Lab:
             os.close(self._pipe)
             self._pipe = None
 
+    def restore(self) -> None:
+        """Every cable in, every node thawed and on. Disks and what runs in the nodes stay."""
+        for host in self.topology.hosts.values():
+            self.link(host.name, host.network, up=True)
+        waiting = []
+        for node in self.nodes.values():
+            for net in node.spec.networks:
+                node.link(net, up=True)
+            if node.is_running:
+                node.thaw()
+            else:
+                node.power_on()
+                waiting.append(node)
+        for node in waiting:
+            node.wait_booted()
+
     def __enter__(self) -> Self:
         """Nothing more to do: `start` did it."""
         return self

@@ -135,7 +135,7 @@ class _Pipes(_Carrier):
     """A command with three pipes."""
 
     def __init__(self, conn: socket.socket, request: dict[str, Any]) -> None:
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             request["argv"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -146,7 +146,9 @@ class _Pipes(_Carrier):
             bufsize=0,
         )
         stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
-        assert stdin and stdout and stderr  # noqa: S101 - by construction
+        assert stdin
+        assert stdout
+        assert stderr
         self._files = (stdin, stdout, stderr)
         outputs = {stdout.fileno(): frames.STDOUT, stderr.fileno(): frames.STDERR}
         super().__init__(conn, stdin.fileno(), outputs)
@@ -168,15 +170,13 @@ class _Terminal(_Carrier):
         rows, columns = request["size"]
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         try:
-            self.process = subprocess.Popen(  # noqa: S603
-                request["argv"],
+            self.process = subprocess.Popen(
+                ["setsid", "--ctty", *request["argv"]],
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
                 env={**os.environ, **request["env"]},
                 cwd=request["cwd"],
-                start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
             )
         finally:
             os.close(slave)

@@ -64,7 +64,7 @@ def spawn(layout: Layout, lock: int | None) -> int:
     inherited = [reader] if lock is None else [reader, lock]
     try:
         with (layout.root / "keeper.log").open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603
+            child = subprocess.Popen(
                 [sys.executable, "-m", "lab.keeper", str(layout.root), str(reader)],
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,

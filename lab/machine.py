@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -34,19 +33,18 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
     # A shell is its first process, since the kernel ends a panic with abort(), which the first
     # process of a namespace survives.
     argv += ["unshare", "--pid", "--fork", "--kill-child"]
-    argv += ["sh", "-c", '"$@"; exit $?', "machine", kernel]
+    argv += ["sh", "-c", 'ulimit -c 0; "$@"; exit $?', "machine", kernel]
     argv += _command_line(layout, topology, node, settings)
     with layout.console(node.name).open("ab") as console:
         console.write(f"\n--- boot at {time.strftime('%H:%M:%S')}\n".encode())
         console.flush()
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
             env=ENVIRONMENT,
             start_new_session=True,
-            preexec_fn=_no_core_files,  # noqa: PLW1509 - one call, no locks taken
         )
     process = Process.of(child.pid)
     process.save(layout.process_record(node.name))
@@ -113,7 +111,3 @@ def _settings(layout: Layout, topology: Topology, node: NodeSpec, modules: Path)
         "HOSTS": " ".join(names),
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
-
-
-def _no_core_files() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

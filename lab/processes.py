@@ -49,7 +49,7 @@ class Process:
 
     def kill(self, timeout_s: float = 10.0) -> None:
         """SIGKILL to the process and all below it; return when they are gone."""
-        targets = [self, *self._below()] if self.is_alive else []
+        targets = [self, *self.descendants()] if self.is_alive else []
         # Its direct child is the first process of a namespace: when that is dead, everything in
         # the namespace is (pid_namespaces(7)). Children first, so that the parent collects them.
         for target in reversed(targets):
@@ -65,12 +65,12 @@ class Process:
         The traced ones are the node's user processes: linux.uml takes a stop of theirs for a fault
         and panics. They stand still anyway once their kernel does.
         """
-        for process in self._below():
+        for process in self.descendants():
             if _tracer(process.pid) == 0:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, number)
 
-    def _below(self) -> list[Process]:
+    def descendants(self) -> list[Process]:
         """All descendants, parents before their children."""
         children: dict[int, list[Process]] = {}
         for entry in os.listdir("/proc"):

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 RESTART_AFTER_S = 0.2
 STOP_WITHIN_S = 10.0
@@ -80,13 +81,13 @@ class Services:
         with self._lock:
             self._running[definition.name] = service
 
-    def _read_enabled(self) -> dict[str, dict[str, object]]:
+    def _read_enabled(self) -> dict[str, dict[str, Any]]:
         if not self._enabled.exists():
             return {}
-        found: dict[str, dict[str, object]] = json.loads(self._enabled.read_text())
+        found: dict[str, dict[str, Any]] = json.loads(self._enabled.read_text())
         return found
 
-    def _write_enabled(self, enabled: dict[str, dict[str, object]]) -> None:
+    def _write_enabled(self, enabled: dict[str, dict[str, Any]]) -> None:
         self._enabled.write_text(json.dumps(enabled))
 
 
@@ -127,7 +128,7 @@ class _Service:
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.starts += 1
         self._write(f"--- start {self.starts}: {' '.join(self._definition.argv)}\n".encode())
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             self._definition.argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -148,7 +149,7 @@ class _Service:
             process = self._process = self._spawn()
 
     def _copy_log(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout  # noqa: S101 - by construction
+        assert process.stdout
         while data := os.read(process.stdout.fileno(), 1 << 16):
             self._write(data)
         process.stdout.close()

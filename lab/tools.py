@@ -14,7 +14,7 @@ ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 def call(argv: list[str], *, check: bool = True, stdin: str | None = None) -> str:
     """Run a short command of the host, return its output. Raises LabError unless it succeeds."""
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             argv,
             input=stdin or "",
             capture_output=True,

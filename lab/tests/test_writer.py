@@ -1,0 +1,45 @@
+"""The writer and the checker agree with each other, on a file in place of a device."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.checker import check
+from lab.layout import CHECKOUT
+from lab.stamp import BLOCK_BYTES
+
+BLOCKS = 16
+
+
+def run_writer(device: Path, *options: str) -> list[str]:
+    argv = [sys.executable, "-m", "lab.writer", "--device", str(device), "--run", "r", "--blocks", str(BLOCKS)]
+    return subprocess.run(
+        [*argv, *options], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, timeout=30, check=True
+    ).stdout.splitlines()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    path = tmp_path / "device"
+    path.write_bytes(bytes(BLOCKS * BLOCK_BYTES))
+    return path
+
+
+def test_what_the_writer_wrote_the_checker_finds_clean(device: Path) -> None:
+    log = run_writer(device, "--interval-ms", "5", "--seconds", "0.298")
+    verdict = check(log, run_writer(device, "--verify"))
+    assert verdict.is_clean
+    assert verdict.acknowledged == 60
+
+
+def test_a_block_set_back_behind_the_writers_back_is_a_lost_write(device: Path) -> None:
+    run_writer(device, "--interval-ms", "1", "--seconds", "0.016")
+    older = device.read_bytes()
+    log = run_writer(device, "--interval-ms", "1", "--seconds", "0.048")
+    with device.open("r+b") as file:
+        file.seek(3 * BLOCK_BYTES)
+        file.write(older[3 * BLOCK_BYTES : 4 * BLOCK_BYTES])
+    verdict = check(log, run_writer(device, "--verify"))
+    assert [loss.lba for loss in verdict.lost] == [3]

@@ -1,0 +1,208 @@
+"""The bed itself: power, cables, disks, commands and services of real nodes, with their deadlines."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab import CommandFailed, Lab, Node, NodeOff
+from lab.processes import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+
+CUT_WITHIN_S = 1.0
+BOOT_WITHIN_S = 20.0
+MODULES = ["dm-mod", "dm-snapshot", "dm-flakey", "drbd", "target_core_mod", "iscsi_target_mod"]
+INITIATOR_MODULES = ["iscsi_tcp", "sch_netem", "nf_tables", "softdog"]
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def pings(node: Node, address: str) -> bool:
+    return node.run(["ping", "-c1", "-W1", address], check=False).returncode == 0
+
+
+def test_a_command_gets_its_input_and_gives_back_its_streams_and_code(lab_bed: Lab) -> None:
+    result = lab_bed.node("a").run(["sh", "-c", "cat; echo oops >&2; exit 7"], stdin=b"hello", check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (7, b"hello", b"oops\n")
+
+
+def test_a_failed_command_says_what_it_printed(lab_bed: Lab) -> None:
+    with pytest.raises(CommandFailed, match="no such thing"):
+        lab_bed.node("a").run(["sh", "-c", "echo no such thing >&2; exit 1"])
+
+
+def test_a_program_that_does_not_exist_is_told_apart_from_one_that_fails(lab_bed: Lab) -> None:
+    with pytest.raises(FileNotFoundError):
+        lab_bed.node("a").run(["no-such-program"])
+
+
+def test_a_command_that_takes_too_long_is_ended_in_the_node(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    with pytest.raises(TimeoutError):
+        node.run(["sleep", "4711"], timeout_s=0.5)
+    assert wait_until(lambda: node.run(["pgrep", "-f", "^sleep 4711"], check=False).returncode == 1, 5)
+
+
+def test_a_node_has_its_own_name_kernel_and_identity(lab_bed: Lab) -> None:
+    nodes = [lab_bed.node(name) for name in ("a", "b", "c")]
+    assert [node.run(["hostname"]).stdout for node in nodes] == [b"a\n", b"b\n", b"c\n"]
+    assert len({node.read_file("/etc/machine-id") for node in nodes}) == 3
+    assert len({node.read_file("/proc/sys/kernel/random/boot_id") for node in nodes}) == 3
+
+
+def test_the_modules_of_storage_and_initiator_load(lab_bed: Lab) -> None:
+    for name in ("a", "b"):
+        lab_bed.node(name).run(["modprobe", "-a", *MODULES])
+        assert lab_bed.node(name).run(["ls", "/sys/kernel/config/target"]).returncode == 0
+    lab_bed.node("c").run(["modprobe", "-a", *INITIATOR_MODULES])
+
+
+def test_lvm_works_on_the_data_disk_and_the_host_is_not_written(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    disk = node.device("data")
+    node.run(["vgcreate", "bed", disk])
+    try:
+        node.run(["lvcreate", "--yes", "--name", "one", "--size", "64m", "bed"])
+        assert b"one" in node.run(["lvs", "--noheadings", "-o", "lv_name", "bed"]).stdout
+    finally:
+        node.run(["vgremove", "--force", "--yes", "bed"])
+        node.run(["pvremove", "--yes", disk])
+    node.run(["touch", "/etc/written-in-a-node"])
+    assert not lab_bed.node("b").run(["ls", "/etc/written-in-a-node"], check=False).returncode == 0
+
+
+def test_a_power_cut_keeps_the_state_disk_and_loses_memory(lab_bed: Lab) -> None:
+    node = lab_bed.node("b")
+    node.write_file("/var/lib/holdfast/kept", b"kept")
+    node.write_file("/etc/lost", b"lost")
+    node.run(["sync"])
+    assert timed(node.cut) < CUT_WITHIN_S
+    assert not node.is_running
+    with pytest.raises(NodeOff):
+        node.run(["true"])
+    assert timed(node.boot) < BOOT_WITHIN_S
+    assert node.read_file("/var/lib/holdfast/kept") == b"kept"
+    with pytest.raises(FileNotFoundError):
+        node.read_file("/etc/lost")
+
+
+def test_a_power_cut_ends_whoever_waits_for_the_node(lab_bed: Lab) -> None:
+    node = lab_bed.node("b")
+    process = node.popen(["sh", "-c", "echo started; sleep 60"])
+    assert next(process.lines()) == "started"
+    node.cut()
+    assert timed(lambda: process.wait(5)) < 2
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("net", ["client", "replication", "management"])
+def test_a_pulled_cable_cuts_one_network_and_nothing_else(lab_bed: Lab, net: str) -> None:
+    a, b = lab_bed.node("a"), lab_bed.node("b")
+    a.link(net, up=False)
+    reached = {name: pings(a, b.address(name)) for name in a.spec.networks}
+    assert reached == {name: name != net for name in a.spec.networks}
+    a.link(net, up=True)
+    assert pings(a, b.address(net))
+
+
+def test_a_node_without_any_cable_still_takes_commands(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    for net in node.spec.networks:
+        node.link(net, up=False)
+    assert not pings(node, lab_bed.address("ping", "client"))
+    assert node.run(["hostname"]).stdout == b"a\n"
+
+
+def test_a_cable_that_is_out_stays_out_across_a_boot(lab_bed: Lab) -> None:
+    node = lab_bed.node("b")
+    node.link("replication", up=False)
+    node.cut()
+    node.boot()
+    assert not pings(node, lab_bed.node("a").address("replication"))
+
+
+def test_the_ping_host_answers_until_its_cable_is_pulled(lab_bed: Lab) -> None:
+    node, address = lab_bed.node("a"), lab_bed.address("ping", "client")
+    assert pings(node, address)
+    lab_bed.link("ping", "client", up=False)
+    assert not pings(node, address)
+
+
+def test_a_frozen_node_answers_nothing_and_goes_on_where_it_was(lab_bed: Lab) -> None:
+    node = lab_bed.node("b")
+    process = node.popen(["sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"])
+    assert next(process.lines()) == "1"
+    node.freeze()
+    with pytest.raises(TimeoutError):
+        node.run(["true"], timeout_s=1)
+    assert node.is_running
+    node.thaw()
+    assert process.wait(10) == 0
+    assert list(process.lines()) == ["2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("key", ["b", "c", "o"], ids=["reset", "panic", "power off"])
+def test_a_node_that_resets_itself_is_off_until_it_is_booted(lab_bed: Lab, key: str) -> None:
+    node = lab_bed.node("b")
+    with pytest.raises(NodeOff):
+        node.run(["sh", "-c", f"echo {key} > /proc/sysrq-trigger; sleep 20"])
+    assert node.wait_off(5)
+    node.boot()
+
+
+def test_an_unfed_watchdog_switches_the_node_off(lab_bed: Lab) -> None:
+    node = lab_bed.node("b")
+    node.run(["modprobe", "softdog", "soft_margin=1"])
+    with pytest.raises(NodeOff):
+        node.run(["sh", "-c", "echo 1 > /dev/watchdog1; sleep 20"])
+
+
+def test_a_killed_service_is_started_again_and_its_log_outlives_the_node(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    node.start_service("echo", ["sh", "-c", "echo process $$; exec sleep 1000"])
+    first = node.service_pid("echo")
+    node.kill_service("echo")
+    assert wait_until(lambda: node.service_pid("echo") not in (None, first), 3)
+    second = node.service_pid("echo")
+    assert wait_until(lambda: f"process {second}\n" in node.service_log("echo").read_text(), 3)
+    node.cut()
+    assert f"process {first}\n" in node.service_log("echo").read_text()
+    node.boot()
+    assert node.service_pid("echo") is None
+
+
+def test_a_service_that_asks_for_it_starts_at_boot_until_it_is_stopped(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    node.start_service("boots", ["sleep", "1000"], at_boot=True)
+    node.cut()
+    node.boot()
+    assert node.service_pid("boots") is not None
+    node.stop_service("boots")
+    node.cut()
+    node.boot()
+    assert node.service_pid("boots") is None
+
+
+def test_this_process_can_connect_into_the_lab(lab_bed: Lab) -> None:
+    node = lab_bed.node("c")
+    server = node.popen(["python3", "-m", "http.server", "8000", "--bind", node.address("client")])
+
+    def answers() -> bool:
+        try:
+            with lab_bed.connect(node.address("client"), 8000, timeout_s=1) as sock:
+                sock.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                return sock.recv(64).startswith(b"HTTP/1.0 200")
+        except OSError:
+            return False
+
+    assert wait_until(answers, 10, every_s=0.2)
+    server.terminate()
+    assert server.wait(5) == -signal.SIGTERM
