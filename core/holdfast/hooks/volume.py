@@ -128,6 +128,10 @@ class VolumeDriver(Driver):
         """Give the disks back, blank. Raises BusyError, naming them, while volumes exist. The absent is success."""
 
     @abstractmethod
+    async def activate_pool(self, name: str) -> None:
+        """Make every volume, metadata volume and snapshot of a pool available, as after a boot."""
+
+    @abstractmethod
     async def create_volume(self, spec: VolumeSpec) -> Volume:
         """Make a volume; of kind nas with a file system on it. Wipes signatures in the *new* device only.
 

@@ -1,0 +1,89 @@
+"""Fields that several nouns share. Strict: "5", 5.0 and true are no integers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from holdfast.config import NAME
+from holdfast.values import Secret
+
+MOST_BYTES = 2**60
+IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[a-z0-9][a-z0-9.-]{0,100}(:[a-z0-9][a-z0-9.:-]{0,100})?\Z")
+
+
+class Name(fields.String):
+    """A name of ours: 1 to 31 of a-z, 0-9 and `-`, a letter first. No option, path or line break can hide in one."""
+
+    def __init__(self, **keywords: Any) -> None:
+        pattern = NAME.pattern.removesuffix(r"\Z") + "$"
+        super().__init__(metadata={"pattern": pattern}, **keywords)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> str:
+        text = super()._deserialize(value, attr, data, **keywords)
+        if text is None or not NAME.match(text):
+            raise ValidationError("a name is 1 to 31 characters of a-z, 0-9 and '-', a letter first")
+        return str(text)
+
+
+class Bytes(fields.Integer):
+    """A size in bytes, above zero."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=1, max=MOST_BYTES), **keywords)
+
+
+class Port(fields.Integer):
+    """A TCP or UDP port."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=1, max=65535), **keywords)
+
+
+class Address(fields.String):
+    """An IPv4 or IPv6 address, in its canonical form."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> str:
+        text = super()._deserialize(value, attr, data, **keywords)
+        try:
+            return str(ipaddress.ip_address(str(text)))
+        except ValueError as reason:
+            raise ValidationError("an IPv4 or IPv6 address is needed") from reason
+
+
+class SecretText(fields.String):
+    """A password: 1 to 256 printable characters, never shown again."""
+
+    def __init__(self, *, shortest: int = 1, **keywords: Any) -> None:
+        self._shortest = shortest
+        super().__init__(load_only=True, **keywords)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> Secret:
+        text = str(super()._deserialize(value, attr, data, **keywords))
+        if not self._shortest <= len(text) <= 256 or not text.isprintable() or not text.isascii():
+            raise ValidationError(f"{self._shortest} to 256 printable ASCII characters are needed")
+        return Secret(text)
+
+
+class Iqn(fields.String):
+    """An iSCSI qualified name (RFC 3720, 3.2.6.3.1), as LIO checks it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> str:
+        text = str(super()._deserialize(value, attr, data, **keywords))
+        if not IQN.match(text):
+            raise ValidationError("an IQN such as iqn.2026-01.com.example:disk1 is needed")
+        return text
+
+
+class User(fields.String):
+    """A replication ID: 1 to 63 of letters, digits, `.`, `_` and `-`."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(validate=validate.Regexp(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"), **keywords)
+
+
+class NoFields(Schema):
+    """A body or query that takes nothing."""

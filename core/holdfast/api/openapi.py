@@ -1,0 +1,97 @@
+"""The OpenAPI 3.1 document, made from the routes themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from holdfast import __version__
+from holdfast.api.routes import Route
+
+PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "reasons"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "stable: programs decide on it"},
+        "detail": {"type": "string"},
+        "reasons": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "code": {"type": "string"},
+                    "text": {"type": "string"},
+                    "remedy": {"type": "string"},
+                    "field": {"type": ["string", "null"]},
+                },
+            },
+        },
+    },
+}
+
+
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The whole description of the API."""
+    spec = APISpec(
+        title="Holdfast",
+        version=__version__,
+        openapi_version="3.1.1",
+        plugins=[MarshmallowPlugin(schema_name_resolver=_schema_name)],
+        info={"description": "Storage management for appliances of two nodes."},
+        security=[{"token": []}],
+    )
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    spec.components.schema("Problem", PROBLEM)
+    for route in routes:
+        spec.path(path=route.path, operations={route.method.lower(): _operation(route)})
+    return spec.to_dict()
+
+
+def _schema_name(schema: type[Schema] | Schema) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return kind.__name__.removesuffix("Schema")
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    parameters: list[Any] = [
+        {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    parameters.append({"in": "query", "schema": route.query})
+    good = "text/event-stream" if route.is_stream else "application/json"
+    responses: dict[str, Any] = {
+        str(route.status): {"description": "the answer", "content": {good: {"schema": {}}}},
+        "default": {
+            "description": "a refusal, with every reason and remedy",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    }
+    if route.changes:
+        responses["202"] = {
+            "description": "a job was started; its document",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": {}}},
+        }
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": _operation_id(route),
+        "tags": list(route.tags) or [route.path.split("/")[2].split("?")[0]],
+        "parameters": parameters,
+        "responses": responses,
+    }
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = [word for word in re.split(r"[/{}.-]+", route.path.removeprefix("/v1")) if word]
+    return "_".join([route.method.lower(), *words])

@@ -1,0 +1,1 @@
+"""Decisions as pure functions: no await, no I/O, no clock."""

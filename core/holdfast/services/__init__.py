@@ -1,0 +1,1 @@
+"""What may be done, whatever carries it: locks, intent, jobs, events; one file for each noun."""

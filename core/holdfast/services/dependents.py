@@ -1,0 +1,87 @@
+"""Who uses what: nothing is destroyed or changed under something that depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.errors import BusyError, Reason
+from holdfast.services.documents import (
+    Dependent,
+    GroupDocument,
+    MirrorDocument,
+    ReplicaShareDocument,
+    ShareDocument,
+    TargetDocument,
+    TaskDocument,
+    VolumeDocument,
+)
+from holdfast.store.intent import Intents
+
+
+class Dependents:
+    """Answers from intent; drivers refuse besides when reality disagrees."""
+
+    def __init__(
+        self,
+        *,
+        volumes: Intents[VolumeDocument],
+        shares: Intents[ShareDocument],
+        replicas: Intents[ReplicaShareDocument],
+        tasks: Intents[TaskDocument],
+        mirrors: Intents[MirrorDocument],
+        targets: Intents[TargetDocument],
+        groups: Intents[GroupDocument],
+    ) -> None:
+        self._volumes = volumes
+        self._shares = shares
+        self._replicas = replicas
+        self._tasks = tasks
+        self._mirrors = mirrors
+        self._targets = targets
+        self._groups = groups
+
+    async def of_pool(self, name: str) -> tuple[Dependent, ...]:
+        """Volumes in a pool."""
+        return tuple(Dependent("volume", v.name) for v in (await self._volumes.all()).values() if v.pool == name)
+
+    async def of_volume(self, name: str) -> tuple[Dependent, ...]:
+        """Mirrors and shares on a volume, and the tasks and replica shares on those."""
+        found = [
+            Dependent("mirror", mirror.name)
+            for mirror in (await self._mirrors.all()).values()
+            if any(member.volume == name for member in mirror.members)
+        ]
+        for share in (await self._shares.all()).values():
+            if share.volume == name:
+                found.append(Dependent("share", share.name))
+                found.extend(await self.of_share(share.name))
+        return tuple(found)
+
+    async def of_share(self, name: str) -> tuple[Dependent, ...]:
+        """Tasks that copy a share, and its opening as a destination."""
+        tasks = [Dependent("replication-task", t.name) for t in (await self._tasks.all()).values() if t.share == name]
+        replicas = [
+            Dependent("replica-share", r.name) for r in (await self._replicas.all()).values() if r.share == name
+        ]
+        return (*tasks, *replicas)
+
+    async def of_mirror(self, name: str) -> tuple[Dependent, ...]:
+        """Targets and groups on a mirror."""
+        targets = [Dependent("target", t.name) for t in (await self._targets.all()).values() if t.mirror == name]
+        groups = [Dependent("group", g.name) for g in (await self._groups.all()).values() if g.mirror == name]
+        return (*targets, *groups)
+
+    async def of_target(self, name: str) -> tuple[Dependent, ...]:
+        """Groups that serve a target."""
+        return tuple(Dependent("group", g.name) for g in (await self._groups.all()).values() if name in g.targets)
+
+
+def refuse_if_used(what: str, dependents: Sequence[Dependent]) -> None:
+    """Raise BusyError naming every dependent."""
+    if dependents:
+        reasons = [
+            Reason("in-use", f"{what} is used by the {d.noun} {d.name}", f"delete the {d.noun} {d.name} first")
+            for d in dependents
+        ]
+        names = ", ".join(f"{d.noun} {d.name}" for d in dependents)
+        raise BusyError(f"{what} is used by: {names}", reasons=reasons)

@@ -1,0 +1,196 @@
+"""What the user asked for, one frozen document for each noun. No document holds a secret: only a reference to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.hooks.failover import GroupPlan, Link, VirtualAddress
+from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume
+from holdfast.hooks.target import Portal
+from holdfast.hooks.volume import VolumeKind
+
+
+@dataclass(frozen=True)
+class PoolDocument:
+    """A pool of this node."""
+
+    name: str
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VolumeDocument:
+    """A volume of this node."""
+
+    name: str
+    pool: str
+    size_bytes: int
+    kind: VolumeKind
+    label: str = ""
+    is_blank: bool = False
+    """Nothing but us ever had access to it: only then may it be zeroed without being asked."""
+
+
+@dataclass(frozen=True)
+class ShareDocument:
+    """A directory of a NAS volume."""
+
+    name: str
+    volume: str
+    path: str = ""
+    """Below the volume's root; empty for the root itself."""
+
+
+@dataclass(frozen=True)
+class AgentDocument:
+    """Where this node accepts copies."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ReplicaShareDocument:
+    """A share opened as a destination."""
+
+    name: str
+    share: str
+    user: str
+    password: str
+    """A reference into the secrets."""
+    allowed_sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskDocument:
+    """A data replication task on its source."""
+
+    name: str
+    share: str
+    agent_address: str
+    agent_port: int
+    replica_share: str
+    user: str
+    password: str
+    """A reference into the secrets."""
+
+
+@dataclass(frozen=True)
+class MirrorMember:
+    """One volume of a mirror; its minor number and size are the same on both nodes."""
+
+    volume: str
+    minor: int
+    size_bytes: int
+    pools: dict[str, str]
+    """Node to the pool it lies in."""
+    devices: dict[str, str]
+    metadata_devices: dict[str, str]
+
+
+@dataclass(frozen=True)
+class MirrorDocument:
+    """A mirror, the same document on both nodes."""
+
+    name: str
+    source: str
+    destination: str
+    members: tuple[MirrorMember, ...]
+    port: int
+    addresses: dict[str, str]
+    is_started: bool
+    started_at: str | None = None
+
+    def spec(self, node: str) -> MirrorSpec:
+        """The mirror as `node` sees it."""
+        other = self.destination if node == self.source else self.source
+        return MirrorSpec(
+            name=self.name,
+            local=MirrorEndpoint(self.addresses[node], self.port),
+            remote=MirrorEndpoint(self.addresses[other], self.port),
+            volumes=tuple(
+                MirrorVolume(
+                    volume=member.volume,
+                    number=number,
+                    minor=member.minor,
+                    device=member.devices[node],
+                    metadata_device=member.metadata_devices[node],
+                    size_bytes=member.size_bytes,
+                )
+                for number, member in enumerate(self.members)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class UnitDocument:
+    """One LUN of a target; `serial` is made once."""
+
+    lun: int
+    volume: str
+    serial: str
+
+
+@dataclass(frozen=True)
+class AccessDocument:
+    """An initiator that may log in."""
+
+    initiator: str
+    chap_user: str | None = None
+    chap_password: str | None = None
+    """A reference into the secrets of this node."""
+
+
+@dataclass(frozen=True)
+class TargetDocument:
+    """A target, the same on both nodes but for the references to secrets."""
+
+    name: str
+    iqn: str
+    mirror: str
+    units: tuple[UnitDocument, ...]
+    access: tuple[AccessDocument, ...]
+    portals: tuple[Portal, ...] = ()
+    """Empty: the virtual addresses of its group."""
+
+
+@dataclass(frozen=True)
+class FailoverDocument:
+    """The links and the ping node, as this node sees them."""
+
+    links: tuple[Link, ...]
+    ping_node: str | None
+
+
+@dataclass(frozen=True)
+class GroupDocument:
+    """A failover group, the same on both nodes."""
+
+    name: str
+    revision: int
+    mirror: str
+    targets: tuple[str, ...]
+    addresses: tuple[VirtualAddress, ...]
+    preferred: str
+    is_started: bool = False
+
+    def plan(self) -> GroupPlan:
+        """The group as the monitor takes it."""
+        return GroupPlan(
+            name=self.name,
+            revision=self.revision,
+            mirror=self.mirror,
+            targets=self.targets,
+            addresses=self.addresses,
+            preferred=self.preferred,
+            is_started=self.is_started,
+        )
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that uses a thing."""
+
+    noun: str
+    name: str
+    facts: dict[str, str] = field(default_factory=dict)

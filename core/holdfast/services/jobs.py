@@ -1,0 +1,295 @@
+"""Jobs: every change runs as one, owned by the application and not by the request that asked for it.
+
+A job is a list of steps, each of which may be repeated and may be interrupted. Before and after each step its state
+is durable. A daemon killed between any two steps goes on at its next start: forwards with the step that was
+under way, or, if the job was already going back, backwards. What a step did is undone in the reverse order when a later
+one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.errors import BusyError, ConflictError, HoldfastError, Reason
+from holdfast.services.events import Events
+from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState
+from holdfast.system.clock import Clock
+from holdfast.values import to_plain
+
+log = logging.getLogger(__name__)
+
+UNDO_RETRY_S = 2.0
+UNDO_RETRY_LONGEST_S = 60.0
+PROGRESS_EVERY_S = 0.5
+
+
+class JobContext:
+    """What a step is given. `facts` are kept with the step's end, for later steps and for after a restart."""
+
+    def __init__(self, store: JobStore, clock: Clock, record: JobRecord) -> None:
+        self._store = store
+        self._clock = clock
+        self._progress_at_s = -1e9
+        self.job_id = record.id
+        self.kind = record.kind
+        self.target = record.target
+        self.parameters = record.parameters
+        self.facts: dict[str, Any] = dict(record.facts)
+        self.result: Any = None
+
+    async def log(self, text: str) -> None:
+        """Add a line to the job's log, which people read. Never a secret."""
+        log.info("job %s of %s: %s", self.kind, self.target, text)
+        await self._store.log(self.job_id, text)
+
+    async def progress(self, percent: float | None, text: str) -> None:
+        """Say how far it is; kept at most twice a second, for each is a durable write."""
+        now_s = self._clock.boot_s()
+        if now_s - self._progress_at_s >= PROGRESS_EVERY_S:
+            self._progress_at_s = now_s
+            await self._store.set_progress(self.job_id, percent, text)
+
+
+Act = Callable[[JobContext], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `do` may be repeated; `undo` takes back what `do` did, wholly or in part."""
+
+    name: str
+    do: Act
+    undo: Act | None = None
+
+
+@dataclass(frozen=True)
+class JobDefinition:
+    """A kind of job. `steps` are the same for every job of the kind, so that a restarted daemon knows them."""
+
+    kind: str
+    steps: Sequence[Step]
+    deadline_s: float = 600.0
+    on_failure: Callable[[JobContext, HoldfastError], Awaitable[None]] | None = None
+    """Told the reason once, after all was undone: for a history of its own."""
+
+
+StepObserver = Callable[[str, int], None]
+"""Called with the job's kind and the number of persisted steps each time one is persisted."""
+
+
+class Jobs:
+    """Runs jobs.
+
+    Objects are locked by name, `noun:name`; a second change to one is refused, and told by which job.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        clock: Clock,
+        events: Events,
+        *,
+        node: str,
+        observe_step: StepObserver | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._events = events
+        self._node = node
+        self._observe_step = observe_step or (lambda kind, persisted: None)
+        self._definitions: dict[str, JobDefinition] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: set[str] = set()
+        self._held: dict[str, str] = {}
+
+    def define(self, definition: JobDefinition) -> None:
+        """Make a kind of job known. All kinds are defined before `recover`."""
+        assert definition.kind not in self._definitions, definition.kind
+        self._definitions[definition.kind] = definition
+
+    # --- asking for work ---
+
+    async def start(
+        self,
+        kind: str,
+        target: str,
+        parameters: Mapping[str, Any],
+        *,
+        locks: Sequence[str] = (),
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> str:
+        """Start a job and return its id once it is durable.
+
+        `locks` are taken first, then `check` runs and may refuse: nothing can change between it and the job.
+        Raises BusyError naming the job that holds a lock, or what `check` raises; then nothing happened.
+        """
+        definition = self._definitions[kind]
+        wanted = sorted({target, *locks})
+        self.refuse_if_held(wanted)
+        for name in wanted:
+            self._held[name] = f"{kind} of {target}"
+        try:
+            if check is not None:
+                await check()
+            steps = [step.name for step in definition.steps]
+            plain = {**to_plain(parameters), "_locks": wanted}
+            job_id = await self._store.add(kind, target, plain, steps, self._node)
+        except BaseException:
+            self._release(wanted)
+            raise
+        self._launch(await self._store.get(job_id), wanted)
+        return job_id
+
+    def refuse_if_held(self, names: Sequence[str]) -> None:
+        """Raise BusyError if a job holds one of these locks."""
+        busy = [(name, self._held[name]) for name in names if name in self._held]
+        if busy:
+            reasons = [
+                Reason("job-under-way", f"{name} is held by the job {holder}", "wait for the job to end, or cancel it")
+                for name, holder in busy
+            ]
+            raise BusyError(reasons[0].text, reasons=reasons)
+
+    def _release(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._held.pop(name, None)
+
+    async def get(self, job_id: str) -> JobRecord:
+        """A job as it is now. Raises NotFoundError."""
+        return await self._store.get(job_id)
+
+    async def newest(self, *, before: int | None, most: int) -> tuple[JobRecord, ...]:
+        """Jobs, newest first; `before` is the number of the last one seen."""
+        return await self._store.newest(before=before, most=most)
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+        """Wait for a job's end, at most `timeout_s`; return it as it is then. Waiting cancels nothing."""
+        task = self._tasks.get(job_id)
+        if task is not None:
+            await asyncio.wait([task], timeout=timeout_s)
+        return await self._store.get(job_id)
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask a job to stop and undo itself. Raises ConflictError when it is over or already going back."""
+        record = await self._store.get(job_id)
+        task = self._tasks.get(job_id)
+        if task is None or record.state is not JobState.RUNNING or job_id in self._cancelled:
+            raise ConflictError(f"the job is {record.state} and cannot be cancelled")
+        self._cancelled.add(job_id)
+        task.cancel()
+
+    # --- life of the daemon ---
+
+    async def recover(self) -> None:
+        """Go on with every job that was under way when the daemon ended."""
+        for record in await self._store.unfinished():
+            locks = list(record.parameters.get("_locks", [record.target]))
+            for name in locks:
+                self._held[name] = f"{record.kind} of {record.target}"
+            await self._store.log(record.id, f"holdfastd started again; the job goes on, {record.state}")
+            self._launch(record, locks)
+
+    async def stop(self) -> None:
+        """End all tasks where they are; the jobs stay unfinished on disk and go on at the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _launch(self, record: JobRecord, locks: Sequence[str]) -> None:
+        task = asyncio.create_task(self._run(record, locks), name=f"job {record.kind} {record.target}")
+        self._tasks[record.id] = task
+
+    async def _run(self, record: JobRecord, locks: Sequence[str]) -> None:
+        definition = self._definitions[record.kind]
+        context = JobContext(self._store, self._clock, record)
+        states = [step.state for step in record.steps]
+        try:
+            if record.state is JobState.RUNNING:
+                try:
+                    await self._forward(definition, context, states)
+                except asyncio.CancelledError:
+                    if record.id not in self._cancelled:
+                        raise  # the daemon stops: the job goes on at its next start
+                    error = to_plain({"code": "cancelled", "message": "it was cancelled", "reasons": []})
+                    await self._back(definition, context, states, error, JobState.CANCELLED)
+                except HoldfastError as reason:
+                    await self._fail(definition, context, states, reason)
+                except Exception as reason:  # a fault of ours must leave the machine as it was, too
+                    log.exception("job %s of %s failed unexpectedly", record.kind, record.target)
+                    await self._fail(definition, context, states, HoldfastError(f"{type(reason).__name__}: {reason}"))
+            else:
+                end = JobState.CANCELLED if (record.error or {}).get("code") == "cancelled" else JobState.FAILED
+                await self._back(definition, context, states, dict(record.error or {}), end)
+        finally:
+            self._release(locks)
+            self._tasks.pop(record.id, None)
+            self._cancelled.discard(record.id)
+
+    async def _forward(self, definition: JobDefinition, context: JobContext, states: list[StepState]) -> None:
+        try:
+            async with asyncio.timeout(definition.deadline_s):
+                for position, step in enumerate(definition.steps):
+                    if states[position] is StepState.DONE:
+                        continue
+                    await self._mark(context, states, position, StepState.RUNNING)
+                    await step.do(context)
+                    await self._mark(context, states, position, StepState.DONE)
+        except TimeoutError as reason:
+            raise HoldfastError(f"it was not done within its deadline of {definition.deadline_s:.0f} s") from reason
+        await self._store.end(context.job_id, JobState.DONE, error=None, result=to_plain(context.result))
+        await self._events.emit(f"job.{JobState.DONE}", context.target, {"job": context.job_id, "kind": context.kind})
+
+    async def _fail(
+        self, definition: JobDefinition, context: JobContext, states: list[StepState], reason: HoldfastError
+    ) -> None:
+        await self._back(definition, context, states, error_document(reason), JobState.FAILED)
+        if definition.on_failure is not None:
+            await definition.on_failure(context, reason)
+
+    async def _back(
+        self,
+        definition: JobDefinition,
+        context: JobContext,
+        states: list[StepState],
+        error: Mapping[str, Any],
+        end: JobState,
+    ) -> None:
+        await self._store.set_undoing(context.job_id, error)
+        for position in range(len(definition.steps) - 1, -1, -1):
+            undo = definition.steps[position].undo
+            if states[position] in (StepState.PENDING, StepState.UNDONE):
+                continue
+            if undo is not None:
+                await self._undo(undo, definition.steps[position].name, context)
+            await self._mark(context, states, position, StepState.UNDONE)
+        await self._store.end(context.job_id, end, error=error, result=None)
+        body = {"job": context.job_id, "kind": context.kind, "error": error}
+        await self._events.emit(f"job.{end}", context.target, body)
+
+    async def _undo(self, undo: Act, name: str, context: JobContext) -> None:
+        """Try until it works: half a change must not stay, and what is in the way (a partner away) passes."""
+        delay_s = UNDO_RETRY_S
+        while True:
+            try:
+                await undo(context)
+            except Exception as reason:
+                await context.log(f"undoing {name!r} failed and is tried again in {delay_s:.0f} s: {reason}")
+            else:
+                return
+            await self._clock.sleep(delay_s)
+            delay_s = min(delay_s * 2, UNDO_RETRY_LONGEST_S)
+
+    async def _mark(self, context: JobContext, states: list[StepState], position: int, state: StepState) -> None:
+        states[position] = state
+        await self._store.set_step(context.job_id, position, state, to_plain(context.facts))
+        self._observe_step(context.kind, sum(s is StepState.DONE for s in states))
+
+
+def error_document(reason: HoldfastError) -> dict[str, Any]:
+    """An error as it is kept with a job and shown by the API."""
+    return {"code": reason.code, "message": reason.message, "reasons": to_plain(reason.reasons)}

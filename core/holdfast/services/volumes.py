@@ -1,0 +1,229 @@
+"""Volumes: block devices for targets, file systems for shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from holdfast.errors import ConflictError, InvalidError, NoSpaceError, NotFoundError, Reason
+from holdfast.hooks.volume import Volume, VolumeChange, VolumeKind, VolumeSpec
+from holdfast.loading.discovery import PluginHooks
+from holdfast.services.dependents import Dependents, refuse_if_used
+from holdfast.services.documents import VolumeDocument
+from holdfast.services.drivers import Drivers
+from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.store.intent import Intents
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """A volume as asked for and as it is; `drift` says what differs, in sentences."""
+
+    name: str
+    pool: str
+    kind: VolumeKind
+    label: str
+    size_bytes: int
+    actual: Volume | None
+    mounted_at: str | None
+    used_by: tuple[str, ...]
+    drift: tuple[str, ...]
+
+
+class Volumes:
+    """Makes, shows and destroys volumes of this node. Their names are unique on the node."""
+
+    def __init__(
+        self,
+        kept: Intents[VolumeDocument],
+        jobs: Jobs,
+        drivers: Drivers,
+        dependents: Dependents,
+        hooks: PluginHooks,
+        mount_dir: Path,
+    ) -> None:
+        self._kept = kept
+        self._jobs = jobs
+        self._drivers = drivers
+        self._dependents = dependents
+        self._hooks = hooks
+        self._mount_dir = mount_dir
+        make, mount = Step("make", self._make, self._unmake), Step("mount", self._mount, self._unmount)
+        record = Step("record", self._record, self._forget)
+        jobs.define(JobDefinition("volume.create", (make, mount, record)))
+        unmount, destroy = Step("unmount", self._unmount, self._mount), Step("destroy", self._destroy)
+        jobs.define(JobDefinition("volume.delete", (unmount, destroy, Step("forget", self._forget))))
+
+    def directory(self, document: VolumeDocument) -> Path:
+        """Where a NAS volume is mounted."""
+        return self._mount_dir / document.pool / document.name
+
+    async def document(self, name: str) -> VolumeDocument:
+        """What was asked for. Raises NotFoundError."""
+        return await self._kept.get(name)
+
+    async def list(self) -> tuple[VolumeView, ...]:
+        """All volumes that were asked for, by name, beside what is."""
+        actual = {(v.pool, v.name): v for v in await self._drivers.volume().list_volumes()}
+        return tuple([await self._view(d, actual.get((d.pool, d.name))) for d in (await self._kept.all()).values()])
+
+    async def get(self, name: str) -> VolumeView:
+        """One volume. Raises NotFoundError."""
+        document = await self._kept.get(name)
+        try:
+            actual = await self._drivers.volume().get_volume(document.pool, name)
+        except NotFoundError:
+            actual = None
+        return await self._view(document, actual)
+
+    async def _view(self, document: VolumeDocument, actual: Volume | None) -> VolumeView:
+        drift = []
+        if actual is None:
+            drift.append(f"the volume is not in the pool {document.pool}: it was removed from outside")
+        elif actual.size_bytes != document.size_bytes:
+            drift.append(f"it has {actual.size_bytes} bytes where {document.size_bytes} were recorded")
+        used_by = tuple(f"{d.noun}:{d.name}" for d in await self._dependents.of_volume(document.name))
+        mounted_at = str(self.directory(document)) if document.kind is VolumeKind.NAS else None
+        return VolumeView(
+            document.name,
+            document.pool,
+            document.kind,
+            document.label,
+            document.size_bytes,
+            actual,
+            mounted_at,
+            used_by,
+            tuple(drift),
+        )
+
+    async def create(self, spec: VolumeSpec, label: str, *, validate_only: bool) -> str | None:
+        """Make a volume; the job's id, or None where only the checks were wanted."""
+
+        async def check() -> None:
+            kept = await self._kept.find(spec.name)
+            if kept is not None:
+                raise ConflictError(f"there is a volume {spec.name} in the pool {kept.document.pool}")
+            await self.check_room(spec)
+            await self._refuse_unknown(spec)
+
+        if validate_only:
+            await check()
+            return None
+        parameters = {**vars(spec), "label": label}
+        return await self._jobs.start("volume.create", f"volume:{spec.name}", parameters, check=check)
+
+    async def check_room(self, spec: VolumeSpec) -> None:
+        """Raise InvalidError for an unknown pool, NoSpaceError when the pool is too small; both name the field."""
+        try:
+            pool = await self._drivers.volume().get_pool(spec.pool)
+        except NotFoundError as reason:
+            known = ", ".join(p.name for p in await self._drivers.volume().list_pools()) or "none"
+            field = Reason("unknown-pool", reason.message, f"name one of the pools: {known}", "pool")
+            raise InvalidError(reason.message, reasons=[field]) from reason
+        if spec.size_bytes > pool.free_bytes:
+            missing = spec.size_bytes - pool.free_bytes
+            text = f"the pool {pool.name} has {pool.free_bytes} bytes free, {missing} too few"
+            raise NoSpaceError(
+                text, reasons=[Reason("no-space", text, "ask for less, or extend the pool", "size_bytes")]
+            )
+
+    async def _refuse_unknown(self, spec: VolumeSpec) -> None:
+        """A volume that is there but not on record may hold data: an undo of ours must never reach it."""
+        try:
+            found = await self._drivers.volume().get_volume(spec.pool, spec.name)
+        except NotFoundError:
+            return
+        text = f"{found.device} is there already, made outside of this configuration"
+        raise ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
+
+    async def delete(self, name: str, *, validate_only: bool) -> str | None:
+        """Destroy a volume. Refused, naming them all, while something uses it."""
+
+        async def check() -> None:
+            document = await self._kept.get(name)
+            refuse_if_used(f"the volume {name}", await self._dependents.of_volume(name))
+            snapshots = [s for s in await self._drivers.volume().list_snapshots(document.pool) if s.volume == name]
+            if snapshots:
+                text = f"the volume {name} has the snapshots {', '.join(s.name for s in snapshots)}"
+                raise ConflictError(text, reasons=[Reason("has-snapshots", text, "delete the snapshots first")])
+
+        if validate_only:
+            await check()
+            return None
+        document = await self._kept.get(name)
+        parameters = {"name": name, "pool": document.pool, "kind": document.kind}
+        return await self._jobs.start("volume.delete", f"volume:{name}", parameters, check=check)
+
+    async def mount_all(self) -> tuple[str, ...]:
+        """Mount every NAS volume, as after a boot; return in sentences what could not be."""
+        failed = []
+        for document in (await self._kept.all()).values():
+            if document.kind is VolumeKind.NAS:
+                try:
+                    volume = await self._drivers.volume().get_volume(document.pool, document.name)
+                    await self._drivers.volume().mount(volume.device, str(self.directory(document)))
+                except Exception as reason:  # one broken volume must not keep the others from being served
+                    failed.append(f"the volume {document.name} could not be mounted: {reason}")
+        return tuple(failed)
+
+    async def mark_used(self, name: str) -> None:
+        """Note that others than us have access to a volume from now on: it may hold data."""
+        document = await self._kept.get(name)
+        if document.is_blank:
+            await self._kept.put(name, replace(document, is_blank=False))
+
+    # --- steps ---
+
+    def _document(self, job: JobContext) -> VolumeDocument:
+        given = job.parameters
+        kind = VolumeKind(given["kind"])
+        return VolumeDocument(
+            given["name"],
+            given["pool"],
+            job.facts.get("size_bytes", 0),
+            kind,
+            given.get("label", ""),
+            is_blank=kind is not VolumeKind.NAS,
+        )
+
+    async def _make(self, job: JobContext) -> None:
+        given = job.parameters
+        kind = VolumeKind(given["kind"])
+        volume = await self._drivers.volume().create_volume(
+            VolumeSpec(given["pool"], given["name"], given["size_bytes"], kind)
+        )
+        job.facts["size_bytes"] = volume.size_bytes
+        job.facts["device"] = volume.device
+        if volume.size_bytes != given["size_bytes"]:
+            await job.log(
+                f"{given['size_bytes']} bytes were rounded up to {volume.size_bytes}, whole extents of the pool"
+            )
+
+    async def _unmake(self, job: JobContext) -> None:
+        # There was no such volume when the job began, and the job holds its lock: what is there is its own.
+        await self._drivers.volume().delete_volume(job.parameters["pool"], job.parameters["name"])
+
+    async def _mount(self, job: JobContext) -> None:
+        document = self._document(job)
+        if document.kind is VolumeKind.NAS:
+            volume = await self._drivers.volume().get_volume(document.pool, document.name)
+            await self._drivers.volume().mount(volume.device, str(self.directory(document)))
+
+    async def _unmount(self, job: JobContext) -> None:
+        document = self._document(job)
+        if document.kind is VolumeKind.NAS:
+            await self._drivers.volume().unmount(str(self.directory(document)))
+
+    async def _record(self, job: JobContext) -> None:
+        document = self._document(job)
+        await self._kept.put(document.name, document)
+        await self._hooks.tell("volume_changed", change=VolumeChange(document.pool, document.name, "created"))
+        job.result = await self.get(document.name)
+
+    async def _destroy(self, job: JobContext) -> None:
+        await self._drivers.volume().delete_volume(job.parameters["pool"], job.parameters["name"])
+
+    async def _forget(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        await self._kept.remove(name)
+        await self._hooks.tell("volume_changed", change=VolumeChange(job.parameters["pool"], name, "deleted"))

@@ -1,0 +1,1 @@
+"""Intent and history in SQLite: numbered migrations, one file for each table."""
