@@ -1,0 +1,69 @@
+# What can be done in a checkout. Each target sets up what it needs; git, make and Python are all that must be there.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# A cache of the checkout's own: stevedore keeps there which plugins it found.
+RUN := XDG_CACHE_HOME=$(CURDIR)/.cache .venv/bin/python
+# `make unit ARGS="-k pools"` hands further arguments to pytest.
+ARGS ?=
+# Of these, what exists by now.
+CHECKED := $(wildcard cli core demo lab plugins tests)
+PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard core/holdfast/__init__.py cli/holdfast_*/__init__.py \
+	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py)))
+TESTS := $(wildcard tests lab/tests core/tests cli/tests plugins/*/tests)
+
+.PHONY: help
+help: ## Show what can be done
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## Install what is missing: Debian packages, .venv with the pinned Python packages
+	@tools/set-up
+
+.PHONY: setup-lab
+setup-lab: ## The same, and check that virtual nodes can run here
+	@tools/set-up lab
+
+.PHONY: demo
+demo: setup-lab ## Run the main job on two virtual nodes; KEEP=1 leaves them up
+	@$(RUN) -m demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: setup-lab ## Run every test, those in virtual nodes last
+	@$(RUN) -m pytest $(ARGS)
+
+.PHONY: unit
+unit: setup ## Run the tests that need no virtual nodes
+	@$(RUN) -m pytest -m "not lab" $(ARGS)
+
+.PHONY: check
+check: setup lint types imports unit ## All that must hold before a push: format, lint, types, import rules, unit tests
+
+.PHONY: lint
+lint: setup ## Check format and lint
+	@$(RUN) -m ruff format --check --quiet $(CHECKED) || { echo 'run `make format`' >&2; exit 1; }
+	@$(RUN) -m ruff check --quiet $(CHECKED)
+
+.PHONY: types
+types: setup ## Check types, strictly
+	@$(RUN) -m mypy $(addprefix -p ,$(PACKAGES))
+	@$(RUN) -m mypy --config-file tools/mypy-tests.ini $(TESTS)
+
+.PHONY: imports
+imports: setup ## Check that each package imports only what it may
+	@.venv/bin/lint-imports --cache-dir .cache/import-linter
+
+.PHONY: format
+format: setup ## Format the code and mend what the linter can mend
+	@$(RUN) -m ruff check --quiet --fix $(CHECKED) || true
+	@$(RUN) -m ruff format $(CHECKED)
+
+.PHONY: lock
+lock: setup ## Write requirements.lock anew; ARGS=--upgrade takes newer versions
+	@tools/lock $(ARGS)
+
+.PHONY: clean-lab
+clean-lab: ## Remove whatever an aborted demo or test left: nodes, namespaces, disks
+	@if [ -x .venv/bin/python ]; then $(RUN) -m lab clean; else /usr/bin/python3 -m lab clean; fi

@@ -1,0 +1,1 @@
+"""The command line of Holdfast. It speaks the JSON API and knows nothing of the core."""

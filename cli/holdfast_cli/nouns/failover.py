@@ -1,0 +1,46 @@
+"""`holdfast failover`: what both nodes know each other by."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast_cli.jobs import Change
+from holdfast_cli.options import changing, reading
+from holdfast_cli.session import Session, url_path
+
+
+@click.group()
+def failover() -> None:
+    """The links that carry heartbeats, and the ping node, for all groups."""
+
+
+@failover.command()
+@reading
+def show(session: Session) -> None:
+    """Show links and ping node, and what each of them sees."""
+    session.show(session.get(url_path("failover")))
+
+
+@failover.command("set")
+@click.option(
+    "--link",
+    "links",
+    nargs=4,
+    type=(str, str, str, str),
+    multiple=True,
+    required=True,
+    metavar="NAME INTERFACE LOCAL PEER",
+    help="Name, interface, this node's and the partner's address. Give each link that there is.",
+)
+@click.option("--ping-node", required=True, metavar="ADDRESS", help="A third host that answers ICMP.")
+@changing
+def set_links(change: Change, links: tuple[tuple[str, str, str, str], ...], ping_node: str) -> None:
+    """Set links and ping node on both nodes; what is not named is forgotten."""
+    body = {
+        "links": [
+            {"name": name, "interface": interface, "local_address": local, "peer_address": peer}
+            for name, interface, local, peer in links
+        ],
+        "ping_node": ping_node,
+    }
+    change.send("PUT", url_path("failover"), body)

@@ -1,0 +1,80 @@
+"""`holdfast group`: what moves together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from holdfast_cli.addresses import VirtualAddress
+from holdfast_cli.errors import CommandError, Exit
+from holdfast_cli.jobs import Change
+from holdfast_cli.options import changing, confirm_option, confirmed, reading
+from holdfast_cli.session import Session, url_path
+from holdfast_cli.verbs import add_action, add_delete, add_list, add_show
+
+
+@click.group()
+def group() -> None:
+    """Failover groups: mirror, targets and virtual addresses that move together."""
+
+
+add_list(group, "groups", ("name", "state", "active", "mirror", "targets", "addresses"))
+add_show(group, "groups")
+add_delete(group, "groups")
+add_action(group, "groups", "start", "Serve, and take over when the active node is lost.")
+add_action(group, "groups", "stop", "Stop serving, on both nodes.")
+add_action(group, "groups", "failback", "Move the group back to its preferred node.")
+add_action(group, "groups", "resync", "Bring the passive side up to date by its bitmap.")
+
+
+@group.command()
+@click.argument("name")
+@click.option("--mirror", required=True, help="Its mirror: a group has one.")
+@click.option("--target", "targets", multiple=True, required=True, help="Several times for several.")
+@click.option(
+    "--address",
+    "addresses",
+    type=VirtualAddress(),
+    multiple=True,
+    required=True,
+    metavar="ADDRESS/PREFIX@INTERFACE",
+    help="A virtual address; several times for several.",
+)
+@changing
+def create(
+    change: Change, name: str, mirror: str, targets: tuple[str, ...], addresses: tuple[dict[str, Any], ...]
+) -> None:
+    """Make a group; it serves once it is started."""
+    body = {"name": name, "mirror": mirror, "targets": list(targets), "addresses": list(addresses)}
+    change.send("POST", url_path("groups"), body)
+
+
+@group.command()
+@click.argument("name")
+@reading
+def preflight(session: Session, name: str) -> None:
+    """List every requirement that is not met, with its remedy; the exit code is 4 when there is any."""
+    found = session.get(url_path("groups", name, "preflight"))
+    session.show(found)
+    if found.get("is_ready") is False or found.get("reasons"):
+        raise CommandError(Exit.CONFLICT, f"group {name} cannot start yet")
+
+
+@group.command()
+@click.argument("name")
+@click.option("--to", required=True, metavar="NODE", help="The node that serves afterwards.")
+@changing
+def switchover(change: Change, name: str, to: str) -> None:
+    """Move the group to the other node, while both are well: no write fails."""
+    change.send("POST", url_path("groups", name, "switchover"), {"to": to})
+
+
+@group.command()
+@click.argument("name")
+@confirm_option
+@changing
+def promote(change: Change, name: str, confirm: str | None) -> None:
+    """Make this node active though the partner cannot be asked: writes that only it has are lost."""
+    body = confirmed(name, confirm, "may lose writes that only the partner has")
+    change.send("POST", url_path("groups", name, "promote"), body)
