@@ -1,0 +1,53 @@
+"""What this plugin needs of the machine."""
+
+from __future__ import annotations
+
+import json
+
+from holdfast.errors import SystemCommandError, UnavailableError
+from holdfast.hooks.base import Host, Missing
+from holdfast_rep_rsync.settings import Settings
+
+# 3.5.0 closed 33 holes, among them several by which a peer leaves its module; and `auth digest` came with it.
+LEAST_VERSION = (3, 5, 0)
+_FEATURES = {
+    "ACLs": "ACLs",
+    "xattrs": "extended attributes",
+    "hardlinks": "hard links",
+    "hardlink_specials": "hard links of special files",
+    "hardlink_symlinks": "hard links of symbolic links",
+}
+
+
+def judge(version_report: str) -> tuple[Missing, ...]:
+    """Say what the program lacks, from the JSON that `rsync -VV` prints."""
+    remedy = "install rsync 3.5.0 or later with ACL, xattr and OpenSSL support (Debian 12: the security archive has it)"
+    try:
+        report = json.loads(version_report)
+        version = tuple(int(part) for part in report["version"].split("."))
+        capabilities, digests = report["capabilities"], report["daemon_auth_list"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Before 3.2.7 -VV printed no JSON; pre-releases have words in their version.
+        return (Missing("rsync of a known version", remedy),)
+    missing = []
+    if version < LEAST_VERSION:
+        missing.append(Missing(f"rsync 3.5.0 or later (this is {report['version']})", remedy))
+    missing += [
+        Missing(f"rsync with support for {word}", remedy)
+        for key, word in _FEATURES.items()
+        if capabilities.get(key) is not True
+    ]
+    if "sha256" not in digests:
+        missing.append(Missing("rsync with the sha256 digest", remedy))
+    return tuple(missing)
+
+
+async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
+    """See Offer.probe."""
+    try:
+        done = await host.commands.run([settings.program, "-VV"], timeout_s=10)
+    except UnavailableError:
+        return (Missing(f"the program {settings.program}", "install the package rsync, 3.5.0 or later"),)
+    except SystemCommandError as reason:
+        return (Missing(f"a working {settings.program} ({reason})", "install the package rsync, 3.5.0 or later"),)
+    return judge(done.stdout)
