@@ -1,0 +1,396 @@
+"""Mirrors by DRBD 8.4. See MirrorDriver for what each operation promises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import ClassVar
+
+from holdfast.errors import (
+    BusyError,
+    ConflictError,
+    HoldfastError,
+    NotFoundError,
+    Reason,
+    RefusedError,
+    SystemCommandError,
+    UnavailableError,
+    VerificationError,
+)
+from holdfast.hooks.base import Can, Host
+from holdfast.hooks.replication import (
+    DiskState,
+    FenceArbiter,
+    MirrorDriver,
+    MirrorEndpoint,
+    MirrorSpec,
+    MirrorStatus,
+    MirrorVolume,
+    ReplicationState,
+    Role,
+)
+from holdfast_rep_block import events, first_sync, options
+from holdfast_rep_block.configuration import Configuration
+from holdfast_rep_block.drbdsetup import (
+    LOWER_THAN_OUTDATED,
+    TRANSIENT,
+    UNCLEAN_METADATA,
+    UNKNOWN_CONNECTION,
+    Drbdsetup,
+    KernelRefusedError,
+)
+from holdfast_rep_block.fencing import FenceServer, install
+from holdfast_rep_block.metadata import Metadata, metadata_bytes
+from holdfast_rep_block.settings import Settings
+from holdfast_rep_block.zeroing import zero_device
+
+log = logging.getLogger(__name__)
+
+_MODPROBE_S = 30.0
+_DETACH_S = 60.0
+# Probes of udev and blkid hold a device for an instant after it appears (failover.md, held open).
+_DEMOTE_RETRY_S = 2.0
+_TRANSIENT_RETRY_S = 2.0
+_RETRY_EVERY_S = 0.1
+_STREAM_RESTART_S = 0.5
+
+_WORST_FIRST = (
+    DiskState.DISKLESS,
+    DiskState.FAILED,
+    DiskState.ATTACHING,
+    DiskState.DETACHING,
+    DiskState.NEGOTIATING,
+    DiskState.INCONSISTENT,
+    DiskState.OUTDATED,
+    DiskState.UNKNOWN,
+    DiskState.CONSISTENT,
+    DiskState.UP_TO_DATE,
+)
+_NO_DATA = _WORST_FIRST[: _WORST_FIRST.index(DiskState.OUTDATED)]
+
+
+async def open_driver(settings: Settings, host: Host) -> DrbdMirrors:
+    """See Offer.open. Loads the module and names our fence helper to it."""
+    if not host.kernel.exists("/sys/module/drbd"):
+        try:
+            await host.commands.run(["modprobe", "drbd"], timeout_s=_MODPROBE_S)
+        except SystemCommandError as reason:
+            raise UnavailableError(f"the kernel module drbd could not be loaded: {reason.message}") from reason
+    install(host.state_dir, host.run_dir, settings.drbdsetup, host.kernel)
+    return DrbdMirrors(settings, host)
+
+
+class DrbdMirrors(MirrorDriver):
+    """See MirrorDriver."""
+
+    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY})
+
+    def __init__(self, settings: Settings, host: Host) -> None:
+        self._settings = settings
+        self._host = host
+        self._drbd = Drbdsetup(host.commands, settings.drbdsetup)
+        self._metadata = Metadata(host.commands, host.kernel, settings.drbdmeta)
+        # Kept true by the resident stream while `watch` runs; a takeover needs no further command to know.
+        self._live: events.Picture | None = None
+        self._endpoints: dict[str, tuple[MirrorEndpoint, MirrorEndpoint]] = {}
+
+    def metadata_bytes(self, size_bytes: int) -> int:
+        """See MirrorDriver."""
+        return metadata_bytes(size_bytes)
+
+    def device_path(self, minor: int) -> str:
+        """See MirrorDriver."""
+        return events.device_path(minor)
+
+    # --- metadata and data of lower devices ---
+
+    async def create_metadata(self, spec: MirrorSpec) -> None:
+        """See MirrorDriver."""
+        in_use = await self._disks_in_use(spec)
+        for volume in spec.volumes:
+            if volume.metadata_device not in in_use:
+                await self._metadata.create(volume)
+
+    async def wipe_metadata(self, spec: MirrorSpec) -> None:
+        """See MirrorDriver."""
+        if await self._read(spec.name) is not None:
+            raise ConflictError(
+                f"mirror {spec.name} is up",
+                reasons=[Reason("mirror-up", "its metadata is in use", "take the mirror down first")],
+            )
+        for volume in spec.volumes:
+            await self._metadata.wipe(volume)
+
+    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+        """See MirrorDriver."""
+        await zero_device(self._host.kernel.path(device), progress)
+
+    # --- up and down ---
+
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        """See MirrorDriver."""
+        await self._attach(spec)
+        return await self.status(spec.name)
+
+    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+        """See MirrorDriver."""
+        there = await self._attach(spec)
+        self._endpoints[spec.name] = (spec.local, spec.remote)
+        if there.remote is None:
+            await self._drbd.run(
+                "connect", spec.name, options.address(spec.local), options.address(spec.remote), *options.NET
+            )
+        elif (there.local, there.remote) != (spec.local, spec.remote):
+            raise ConflictError(f"mirror {spec.name} is connected between other addresses; disconnect it first")
+        return await self.status(spec.name)
+
+    async def disconnect(self, name: str, *, force: bool = False) -> None:
+        """See MirrorDriver."""
+        known = self._endpoints.get(name)
+        if known is None or not await self._disconnect(known, force=force):
+            # Told by another process, or with other addresses: ask the kernel for its own.
+            if await self._read(name) is None:
+                return
+            there = await self._drbd.configuration(name)
+            if there.local is not None and there.remote is not None:
+                await self._disconnect((there.local, there.remote), force=force)
+
+    async def down(self, name: str) -> None:
+        """See MirrorDriver."""
+        if await self._read(name) is not None:
+            await self._while_held_open(partial(self._drbd.run, "down", name, timeout_s=_DETACH_S))
+        self._endpoints.pop(name, None)
+        if await self._read(name) is not None:
+            raise VerificationError(f"mirror {name} is still in the kernel")
+
+    # --- first sync ---
+
+    async def skip_first_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        await first_sync.skip(name, self._drbd, self._host.clock)
+
+    async def start_full_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        await first_sync.start_full(name, self._drbd, self._host.clock)
+
+    # --- roles ---
+
+    async def promote(self, name: str) -> None:
+        """See MirrorDriver."""
+        known = await self._known(name)
+        if known is None or _why_not_promote(known.status()):
+            # What the stream told may be late; the last word is the kernel's.
+            known = await self._must_be_up(name)
+            if reasons := _why_not_promote(known.status()):
+                raise RefusedError(f"mirror {name} must not become Primary here", reasons=reasons)
+        try:
+            for minor in known.minors:
+                await self._while_transient("primary", str(minor))
+        except HoldfastError as reason:
+            await self._after_failed_promotion(name, reason)
+        log.info("mirror %s is Primary", name)
+
+    async def _after_failed_promotion(self, name: str, reason: HoldfastError) -> None:
+        """Leave no mirror half promoted; a command that timed out may have worked after all."""
+        resource = await self._must_be_up(name)
+        if isinstance(reason, SystemCommandError) and reason.returncode is None and len(resource.minors) == 1:
+            if resource.role is Role.PRIMARY:
+                return
+        elif resource.role is Role.PRIMARY:
+            for minor in resource.minors:
+                await self._while_transient("secondary", str(minor))
+        raise reason
+
+    async def demote(self, name: str) -> None:
+        """See MirrorDriver."""
+        resource = await self._must_be_up(name)
+        for minor in resource.minors:
+            await self._while_held_open(partial(self._while_transient, "secondary", str(minor)))
+        log.info("mirror %s is Secondary", name)
+
+    async def outdate(self, name: str) -> DiskState:
+        """See MirrorDriver.
+
+        `drbdsetup outdate` on a side that still believes to be Connected ends with 0 and does nothing
+        (drbd_state.c:sanitize_state): therefore the disconnection first, and the reading back.
+        """
+        known = await self._known(name) or await self._must_be_up(name)
+        if known.role is Role.PRIMARY and (known := await self._must_be_up(name)).role is Role.PRIMARY:
+            raise ConflictError(f"mirror {name} is Primary here: a side in use is never outdated")
+        await self.disconnect(name, force=True)
+        for minor in known.minors:
+            try:
+                await self._while_transient("outdate", str(minor))
+            except KernelRefusedError as reason:
+                if reason.number != LOWER_THAN_OUTDATED:
+                    log.warning("mirror %s, minor %d: %s", name, minor, reason)
+        status = (await self._must_be_up(name)).status()
+        worst = min((volume.disk for volume in status.volumes), key=_WORST_FIRST.index, default=DiskState.DISKLESS)
+        log.info("mirror %s was told to be outdated and now is %s", name, worst.value)
+        return worst
+
+    # --- looking ---
+
+    async def status(self, name: str) -> MirrorStatus:
+        """See MirrorDriver."""
+        resource = await self._read(name)
+        if resource is None:
+            return events.absent(name)
+        status = resource.status()
+        is_busy = any(v.replication not in (ReplicationState.OFF, ReplicationState.ESTABLISHED) for v in status.volumes)
+        if is_busy and self._host.kernel.exists("/proc/drbd"):
+            return resource.status(events.done_percents(self._host.kernel.read("/proc/drbd")))
+        return status
+
+    async def list_up(self) -> tuple[str, ...]:
+        """See MirrorDriver."""
+        return tuple(sorted((await self._drbd.picture()).resources))
+
+    async def watch(self) -> AsyncIterator[str]:
+        """See MirrorDriver. When the stream starts anew all mirrors are named: it may have missed something."""
+        known: set[str] = set()
+        while True:
+            picture = events.Picture()
+            try:
+                async with self._drbd.stream() as running:
+                    async for line in running.lines():
+                        event = events.parse(line)
+                        if event is None:
+                            continue
+                        name = picture.apply(event)
+                        if event.is_end_of_dump:
+                            self._live = picture
+                            for each in sorted(known | set(picture.resources)):
+                                yield each
+                        elif self._live is picture and name is not None:
+                            known.add(name)
+                            yield name
+            finally:
+                if self._live is picture:
+                    self._live = None
+            known |= set(picture.resources)
+            log.warning("the stream of DRBD's events ended; it is started again")
+            await self._host.clock.sleep(_STREAM_RESTART_S)
+
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        """See MirrorDriver."""
+        await FenceServer(self._host.run_dir, self._name_of).serve(arbiter)
+
+    async def verify(self, name: str) -> None:
+        """See MirrorDriver."""
+        for volume in (await self._must_be_up(name)).status().volumes:
+            if volume.replication is not ReplicationState.VERIFY:
+                await self._while_transient("verify", volume.device.removeprefix(events.DEVICE_PREFIX))
+
+    # --- inside ---
+
+    async def _read(self, name: str) -> events.Resource | None:
+        return (await self._drbd.picture(name)).resources.get(name)
+
+    async def _must_be_up(self, name: str) -> events.Resource:
+        if resource := await self._read(name):
+            return resource
+        raise NotFoundError(f"mirror {name} is not up on this node")
+
+    async def _known(self, name: str) -> events.Resource | None:
+        """What is known without a command, else by one."""
+        if self._live is not None and (found := self._live.resources.get(name)) is not None:
+            return found
+        return await self._read(name)
+
+    async def _name_of(self, subject: str) -> str:
+        """The mirror's name for `minor-0`, as the kernel's handler is told; other texts are names already."""
+        kind, _, number = subject.rpartition("-")
+        if kind == "minor" and number.isdigit():
+            pictures = self._live or await self._drbd.picture()
+            for resource in pictures.resources.values():
+                if int(number) in resource.minors:
+                    return resource.name
+        return subject
+
+    async def _disks_in_use(self, spec: MirrorSpec) -> set[str]:
+        """Metadata devices of the mirror that the kernel has attached."""
+        if await self._read(spec.name) is None:
+            return set()
+        there = await self._drbd.configuration(spec.name)
+        return {volume.metadata_device for volume in there.volumes if volume.metadata_device}
+
+    async def _attach(self, spec: MirrorSpec) -> Configuration:
+        """Configure what is missing, and return what was there before."""
+        there = Configuration((), None, None)
+        if await self._read(spec.name) is None:
+            await self._drbd.run("new-resource", spec.name, *options.RESOURCE)
+        else:
+            there = await self._drbd.configuration(spec.name)
+        found = {volume.number: volume for volume in there.volumes}
+        for volume in spec.volumes:
+            old = found.get(volume.number)
+            if old is None:
+                await self._drbd.run("new-minor", spec.name, str(volume.minor), str(volume.number))
+            if old is None or old.device is None:
+                await self._attach_disk(volume)
+            elif (old.minor, old.device, old.metadata_device) != (volume.minor, volume.device, volume.metadata_device):
+                raise ConflictError(f"mirror {spec.name}: volume {volume.number} is attached to {old.device} already")
+        return there
+
+    async def _attach_disk(self, volume: MirrorVolume) -> None:
+        words = ("attach", str(volume.minor), volume.device, volume.metadata_device, "flexible")
+        try:
+            await self._drbd.run(*words, *options.disk(self._settings), timeout_s=_DETACH_S)
+        except KernelRefusedError as reason:
+            if reason.number != UNCLEAN_METADATA:
+                raise
+            # It was Primary when it lost its power: what was in flight then is marked as out of sync.
+            await self._metadata.apply_activity_log(volume)
+            await self._drbd.run(*words, *options.disk(self._settings), timeout_s=_DETACH_S)
+
+    async def _disconnect(self, ends: tuple[MirrorEndpoint, MirrorEndpoint], *, force: bool) -> bool:
+        """Leave a peer; False if there is no such connection."""
+        words = ["disconnect", options.address(ends[0]), options.address(ends[1])]
+        try:
+            await self._drbd.run(*words, *(["--force"] if force else []))
+        except KernelRefusedError as reason:
+            if reason.number != UNKNOWN_CONNECTION:
+                raise
+            return False
+        return True
+
+    async def _while_transient(self, *words: str) -> object:
+        """Run a change, again while the kernel says that another one is about to settle."""
+        deadline_s = self._host.clock.boot_s() + _TRANSIENT_RETRY_S
+        while True:
+            try:
+                return await self._drbd.run(*words)
+            except KernelRefusedError as reason:
+                if reason.number not in TRANSIENT or self._host.clock.boot_s() > deadline_s:
+                    raise
+            await self._host.clock.sleep(_RETRY_EVERY_S)
+
+    async def _while_held_open(self, change: Callable[[], Awaitable[object]]) -> None:
+        """Try a change for a short while. Raises BusyError if the device stays open."""
+        deadline_s = self._host.clock.boot_s() + _DEMOTE_RETRY_S
+        while True:
+            try:
+                await change()
+            except BusyError:
+                if self._host.clock.boot_s() > deadline_s:
+                    raise
+            else:
+                return
+            await self._host.clock.sleep(_RETRY_EVERY_S)
+
+
+def _why_not_promote(status: MirrorStatus) -> tuple[Reason, ...]:
+    """Our own rule above the kernel's: it would promote a side without data by reading from the peer."""
+    if not status.volumes:
+        return (Reason("no-volume", f"mirror {status.name} has no volume", "attach its disks first"),)
+    return tuple(
+        Reason(
+            "no-data-here",
+            f"volume {volume.number} is {volume.disk.value} here",
+            "wait for the end of the resync" if volume.disk is DiskState.INCONSISTENT else "attach its disk first",
+        )
+        for volume in status.volumes
+        if volume.disk in _NO_DATA
+    )
