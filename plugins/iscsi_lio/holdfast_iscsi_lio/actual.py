@@ -1,0 +1,138 @@
+"""Reads what is in the kernel, in the terms of `tree`: an attribute has the value that would have been written."""
+
+from __future__ import annotations
+
+import re
+
+from holdfast.system.kernelfs import KernelFs
+from holdfast.values import Secret
+from holdfast_iscsi_lio.tree import (
+    ACL_ATTRIBUTES,
+    CORE,
+    ISCSI,
+    TPG_ATTRIBUTES,
+    UNSET,
+    Attribute,
+    Backstore,
+    Directory,
+    Item,
+    Link,
+    Tree,
+    control_of,
+    is_ours,
+)
+
+_SERIAL_LABEL = "T10 VPD Unit Serial Number: "
+_UDEV_PATH = re.compile(r"UDEV PATH: (\S+)")
+_READ_ONLY = re.compile(r"readonly: (\d)")
+
+
+def read_iqns(kernel: KernelFs) -> tuple[str, ...]:
+    """Every target of the kernel; `discovery_auth` beside them is none."""
+    return tuple(name for name in kernel.names(ISCSI) if kernel.exists(f"{ISCSI}/{name}/fabric_statistics"))
+
+
+def read_backstores(kernel: KernelFs) -> tuple[Backstore, ...]:
+    """Every iblock backstore of the kernel, foreign ones included."""
+    return tuple(
+        Backstore(
+            hba=f"{CORE}/{hba}",
+            name=name,
+            alias=kernel.read(f"{CORE}/{hba}/{name}/alias"),
+            is_configured=bool(_UDEV_PATH.search(kernel.read(f"{CORE}/{hba}/{name}/info"))),
+        )
+        for hba in kernel.names(CORE)
+        if hba.startswith("iblock_")
+        for name in kernel.names(f"{CORE}/{hba}")
+        if name not in ("hba_info", "hba_mode")
+    )
+
+
+def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backstore, ...]) -> Tree:
+    """All that belongs to a target, in the order of `wanted_tree`; empty if nothing does.
+
+    `stores` as from `read_backstores`; `name` is the target's, as for `is_ours`.
+    """
+    ours = [store for store in stores if is_ours(store, name, iqn)]
+    items: list[Item] = []
+    for store in ours:
+        items += _backstore(kernel, store)
+    enables = [Attribute(f"{store.path}/enable", kernel.read(f"{store.path}/enable")) for store in ours]
+    target = f"{ISCSI}/{iqn}"
+    if not kernel.exists(target):
+        return (*items, *enables)
+    tpgs = [f"{target}/{tpg}" for tpg in kernel.names(target) if tpg.startswith("tpgt_")]
+    items.append(Directory(target))
+    for tpg in tpgs:
+        items += _portal_group(kernel, tpg)
+    items += enables
+    for tpg in tpgs:
+        items += _links(kernel, tpg)
+    return (*items, *(Attribute(f"{tpg}/enable", kernel.read(f"{tpg}/enable")) for tpg in tpgs))
+
+
+def _backstore(kernel: KernelFs, store: Backstore) -> list[Item]:
+    info = kernel.read(f"{store.path}/info")
+    device = _UDEV_PATH.search(info)
+    read_only = _READ_ONLY.search(info)
+    control = control_of(device[1], is_read_only=bool(read_only and read_only[1] == "1")) if device else ""
+    wwn = f"{store.path}/wwn"
+    return [
+        Directory(store.hba),
+        Directory(store.path),
+        Attribute(f"{store.path}/alias", store.alias),
+        Attribute(f"{store.path}/control", control),
+        Attribute(f"{wwn}/vpd_unit_serial", kernel.read(f"{wwn}/vpd_unit_serial").removeprefix(_SERIAL_LABEL)),
+        *(Attribute(f"{wwn}/{part}", kernel.read(f"{wwn}/{part}")) for part in ("vendor_id", "product_id", "revision")),
+    ]
+
+
+def _portal_group(kernel: KernelFs, tpg: str) -> list[Item]:
+    items: list[Item] = [Directory(tpg)]
+    items += [Attribute(f"{tpg}/{part}", kernel.read(f"{tpg}/{part}")) for part in TPG_ATTRIBUTES]
+    items += [Directory(f"{tpg}/np/{portal}") for portal in kernel.names(f"{tpg}/np")]
+    initiators = kernel.names(f"{tpg}/acls")
+    for initiator in initiators:
+        items += _access(kernel, f"{tpg}/acls/{initiator}")
+    items += [Directory(f"{tpg}/lun/{lun}") for lun in kernel.names(f"{tpg}/lun")]
+    for initiator in initiators:
+        acl = f"{tpg}/acls/{initiator}"
+        items += [Directory(f"{acl}/{lun}") for lun in _mapped(kernel, acl)]
+    return items
+
+
+def _access(kernel: KernelFs, acl: str) -> list[Item]:
+    items: list[Item] = [Directory(acl)]
+    for part in ACL_ATTRIBUTES:
+        text = kernel.read(f"{acl}/{part}")
+        if part.startswith("auth/") and not text:
+            text = UNSET
+        # Never shown, not even when a plan is printed.
+        items.append(Attribute(f"{acl}/{part}", Secret(text) if "password" in part else text))
+    return items
+
+
+def _links(kernel: KernelFs, tpg: str) -> list[Item]:
+    items: list[Item] = []
+    for lun in kernel.names(f"{tpg}/lun"):
+        items += _links_in(kernel, f"{tpg}/lun/{lun}")
+    for initiator in kernel.names(f"{tpg}/acls"):
+        acl = f"{tpg}/acls/{initiator}"
+        for lun in _mapped(kernel, acl):
+            items += _links_in(kernel, f"{acl}/{lun}")
+            # Reads empty while nothing is mapped.
+            if protect := kernel.read(f"{acl}/{lun}/write_protect"):
+                items.append(Attribute(f"{acl}/{lun}/write_protect", protect))
+    return items
+
+
+def _mapped(kernel: KernelFs, acl: str) -> list[str]:
+    return [name for name in kernel.names(acl) if name.startswith("lun_")]
+
+
+def _links_in(kernel: KernelFs, directory: str) -> list[Item]:
+    return [
+        Link(f"{directory}/{name}", kernel.link_target(f"{directory}/{name}"))
+        for name in kernel.names(directory)
+        if kernel.is_link(f"{directory}/{name}")
+    ]

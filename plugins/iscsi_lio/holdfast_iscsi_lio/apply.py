@@ -1,0 +1,95 @@
+"""Carries a plan out, and looks again until nothing differs."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import re
+from collections.abc import Callable, Iterable
+
+from holdfast.errors import VerificationError
+from holdfast.system.kernelfs import KernelFs
+from holdfast.values import Secret
+from holdfast_iscsi_lio.faults import KernelRefusal, translated
+from holdfast_iscsi_lio.plan import MakeDirectory, MakeLink, RemoveDirectory, RemoveLink, Step, Write, plan
+from holdfast_iscsi_lio.threads import side_by_side
+from holdfast_iscsi_lio.tree import Tree
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 4
+"""Of look and act. The second finds what another process changed meanwhile; more only serve a racing one."""
+
+_HBA = re.compile(r".*/core/iblock_\d+")
+_OPENS_DEVICE = re.compile(r".*/core/iblock_\d+/[^/]+/enable")
+
+
+def converge(kernel: KernelFs, look: Callable[[], tuple[Tree, Tree]]) -> int:
+    """Make what is what is wanted; `look` returns both. Returns the number of steps taken.
+
+    Blocks as long as the kernel does. Raises the error of a step that fails twice, or
+    VerificationError when the kernel does not keep what it accepted.
+    """
+    failed: Step | None = None
+    taken = 0
+    for _ in range(ROUNDS):
+        steps = plan(*look())
+        if not steps:
+            return taken
+        try:
+            taken += _carry_out(kernel, steps)
+        except KernelRefusal as refusal:
+            # Someone else may have done it at the same moment: the next look tells.
+            if refusal.step == failed:
+                raise translated(refusal) from refusal.reason
+            failed = refusal.step
+    remaining = plan(*look())
+    if remaining:
+        raise VerificationError(f"the kernel does not keep what was written: {remaining[0]} is still to be done")
+    return taken
+
+
+def _carry_out(kernel: KernelFs, steps: Iterable[Step]) -> int:
+    taken = 0
+    for is_opening, group in itertools.groupby(steps, key=_opens_device):
+        batch = list(group)
+        if is_opening and len(batch) > 1:
+            # Each has an HBA of its own, so the kernel opens them side by side.
+            side_by_side([lambda step=step: _act(kernel, step) for step in batch])  # type: ignore[misc]
+        else:
+            for step in batch:
+                _act(kernel, step)
+        taken += len(batch)
+    return taken
+
+
+def _opens_device(step: Step) -> bool:
+    return isinstance(step, Write) and _OPENS_DEVICE.fullmatch(step.path) is not None
+
+
+def _act(kernel: KernelFs, step: Step) -> None:
+    log.debug("%s", step)
+    try:
+        match step:
+            case MakeDirectory(path):
+                kernel.make_directory(path)
+            case RemoveDirectory(path):
+                _remove_directory(kernel, path)
+            case MakeLink(path, target):
+                kernel.link(path, target)
+            case RemoveLink(path):
+                kernel.unlink(path)
+            case Write(path, value):
+                kernel.write(path, value.reveal() if isinstance(value, Secret) else value)
+    except OSError as reason:
+        raise KernelRefusal(step, reason) from reason
+
+
+def _remove_directory(kernel: KernelFs, path: str) -> None:
+    try:
+        kernel.remove_directory(path)
+    except OSError as reason:
+        # Somebody else put a backstore of theirs into our HBA: it stays, with them.
+        if not (_HBA.fullmatch(path) and reason.errno == errno.ENOTEMPTY):
+            raise

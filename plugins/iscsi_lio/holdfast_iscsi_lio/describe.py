@@ -1,0 +1,65 @@
+"""A tree that was read, as the specification it stands for. Pure."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
+from holdfast_iscsi_lio.tree import Attribute, Directory, Link, Tree, tpg_of
+
+_CONTROL = re.compile(r"udev_path=(.*),readonly=(\d)")
+_MARK = re.compile(r"holdfast \S+ lun_(\d+)")
+
+
+def describe(iqn: str, tree: Tree) -> TargetSpec:
+    """The specification of a target. Secrets are left out, and with them who needs them: `chap` is None.
+
+    Of a foreign target it tells name, portals and access; its units are not ours to describe.
+    """
+    tpg = tpg_of(iqn)
+    directories = [item.path for item in tree if isinstance(item, Directory)]
+    values = {item.path: item.value for item in tree if isinstance(item, Attribute)}
+    linked = {item.target: int(item.path.split("/lun_")[1].split("/")[0]) for item in tree if isinstance(item, Link)}
+    units = []
+    for store in (path for path in directories if f"{path}/wwn/vpd_unit_serial" in values):
+        control = _CONTROL.fullmatch(values[f"{store}/control"])
+        mark = _MARK.fullmatch(values[f"{store}/alias"])
+        number = linked.get(store, int(mark[1]) if mark else None)
+        # Anything less is a backstore in the making, of which nothing is known yet.
+        if control is not None and number is not None:
+            units.append(_unit(store, values, number, control))
+    return TargetSpec(
+        name=values.get(f"{tpg}/param/TargetAlias", iqn),
+        iqn=iqn,
+        portals=tuple(portal_of(_name(path)) for path in directories if path.startswith(f"{tpg}/np/")),
+        units=tuple(sorted(units, key=lambda unit: unit.lun)),
+        access=tuple(
+            InitiatorAccess(_name(path))
+            for path in directories
+            if path.startswith(f"{tpg}/acls/") and path.count("/") == tpg.count("/") + 2
+        ),
+    )
+
+
+def portal_of(name: str) -> Portal:
+    """The portal that the kernel calls `name`, such as `[fd00::1]:3260`."""
+    address, _, port = name.rpartition(":")
+    return Portal(str(ip_address(address.strip("[]"))), int(port))
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _unit(store: str, values: dict[str, str], number: int, control: re.Match[str]) -> LogicalUnit:
+    return LogicalUnit(
+        lun=number,
+        name=_name(store).partition(".")[2],
+        device=control[1],
+        serial=values[f"{store}/wwn/vpd_unit_serial"],
+        vendor=values[f"{store}/wwn/vendor_id"],
+        product=values[f"{store}/wwn/product_id"],
+        revision=values[f"{store}/wwn/revision"],
+        is_read_only=control[2] == "1",
+    )

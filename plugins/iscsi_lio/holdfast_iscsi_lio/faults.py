@@ -1,0 +1,57 @@
+"""The only place that gives errors of the kernel a meaning."""
+
+from __future__ import annotations
+
+import errno
+
+from holdfast.errors import BusyError, ConflictError, HoldfastError, NotFoundError, Reason
+from holdfast_iscsi_lio.plan import Step
+
+
+class KernelRefusal(Exception):
+    """A step that the kernel did not take. It does not leave this plugin."""
+
+    def __init__(self, step: Step, reason: OSError) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step = step
+        self.reason = reason
+
+
+def translated(refusal: KernelRefusal) -> HoldfastError:
+    """The error that tells a caller what to do."""
+    number, path = refusal.reason.errno, refusal.step.path
+    if path.endswith("/enable") and "/core/" in path:
+        return _open_failed(number, path)
+    if number == errno.EBUSY:
+        return BusyError(
+            f"{path} is used by another object of the kernel",
+            reasons=[
+                Reason("in-use", f"something links to {path}", "remove what links to it with the tool that made it")
+            ],
+        )
+    return HoldfastError(f"the kernel refused {refusal.step}: {refusal.reason.strerror}")
+
+
+def _open_failed(number: int | None, path: str) -> HoldfastError:
+    """Why a backstore could not open its device (target_core_iblock.c, iblock_configure_device)."""
+    store = path.split("/")[-2]
+    match number:
+        case errno.ENOENT | errno.ENXIO | errno.ENODEV:
+            return NotFoundError(
+                f"the device of {store} does not exist",
+                reasons=[Reason("no-device", f"the device of {store} does not exist", "bring its mirror or volume up")],
+            )
+        case errno.EROFS | errno.EMEDIUMTYPE | errno.EACCES:
+            # DRBD answers so on a Secondary: EROFS to a writer, EMEDIUMTYPE to a reader.
+            return ConflictError(
+                f"the device of {store} may not be written on this node",
+                reasons=[Reason("not-primary", f"the mirror under {store} is not Primary here", "promote it first")],
+            )
+        case errno.EBUSY:
+            return BusyError(
+                f"the device of {store} is in use",
+                reasons=[Reason("device-held", f"something holds the device of {store}", "unmount or close it first")],
+            )
+        case _:
+            text = errno.errorcode.get(number or 0, str(number))
+            return HoldfastError(f"the kernel could not open the device of {store}: {text}")

@@ -1,0 +1,50 @@
+"""Whether this machine's kernel can be an iSCSI target. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+
+from holdfast.errors import SystemCommandError, UnavailableError
+from holdfast.hooks.base import Host, Missing
+from holdfast.system.kernelfs import KernelFs
+from holdfast_iscsi_lio.settings import Settings
+
+MODULES = ("configfs", "target_core_mod", "target_core_iblock", "iscsi_target_mod")
+CONFIGFS = "/sys/kernel/config"
+OLDEST_KERNEL = (6, 0)
+"""The first with `authentication` for each ACL (iscsi_target_nodeattrib.h), which mixed access lists need."""
+
+
+async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
+    """See Offer.probe."""
+    missing = [*_old_kernel(host.kernel)]
+    try:
+        missing += [lack for module in MODULES if (lack := await _missing_module(module, host))]
+    except UnavailableError:
+        missing.append(Missing("the program modprobe", "install the package kmod"))
+    if not _is_configfs_mounted(host.kernel):
+        remedy = f"systemctl start sys-kernel-config.mount, or mount -t configfs configfs {CONFIGFS}"
+        missing.append(Missing(f"configfs on {CONFIGFS}", remedy))
+    return tuple(missing)
+
+
+async def _missing_module(module: str, host: Host) -> Missing | None:
+    """Ask modprobe what it would do; a module that is built in is as good."""
+    try:
+        await host.commands.run(["modprobe", "--dry-run", "--quiet", module], timeout_s=5)
+    except SystemCommandError:
+        return Missing(f"the kernel module {module}", "install the kernel's full set of modules, then run depmod -a")
+    return None
+
+
+def _old_kernel(kernel: KernelFs) -> list[Missing]:
+    release = kernel.read("/proc/sys/kernel/osrelease")
+    match = re.match(r"(\d+)\.(\d+)", release)
+    if match and (int(match[1]), int(match[2])) >= OLDEST_KERNEL:
+        return []
+    return [Missing(f"Linux {OLDEST_KERNEL[0]}.{OLDEST_KERNEL[1]} or newer", f"this is {release}: install a newer one")]
+
+
+def _is_configfs_mounted(kernel: KernelFs) -> bool:
+    rows = (line.split() for line in kernel.read("/proc/self/mounts").splitlines())
+    return any(row[1:3] == [CONFIGFS, "configfs"] for row in rows)
