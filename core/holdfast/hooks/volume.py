@@ -42,10 +42,14 @@ class Reserves:
 
 @dataclass(frozen=True)
 class Pool:
-    """Where volumes are cut from."""
+    """Where volumes are cut from.
+
+    What is free, the volumes, the three reserves and what others put there add up to `size_bytes`.
+    """
 
     name: str
     size_bytes: int
+    """All its disks together."""
     free_bytes: int
     extent_bytes: int
     disks: tuple[str, ...]
@@ -94,7 +98,8 @@ class Snapshot:
     volume: str
     name: str
     reserve_bytes: int
-    used_percent: float
+    used_percent: float | None
+    """None while it is not known: the snapshot is not active."""
     is_overflown: bool
     """True when the reserve ran full: the copy is then void and never to be read."""
     device: str
@@ -129,6 +134,13 @@ class VolumeDriver(Driver):
 
     @abstractmethod
     async def activate_pool(self, name: str) -> None:
+        """Make every volume, metadata volume and snapshot of the pool available, as is needed after a boot.
+
+        Raises NotFoundError; UnavailableError, naming them, when some stay unavailable. The others are available then.
+        """
+
+    @abstractmethod
+    async def activate_pool(self, name: str) -> None:
         """Make every volume, metadata volume and snapshot of a pool available, as after a boot."""
 
     @abstractmethod
@@ -149,7 +161,10 @@ class VolumeDriver(Driver):
 
     @abstractmethod
     async def delete_volume(self, pool: str, name: str) -> None:
-        """Destroy it. Raises BusyError, naming them, while snapshots exist, or while its device is held open."""
+        """Destroy it. Raises BusyError while snapshots or replication metadata exist or its device is held open.
+
+        The error names what is in the way. The absent is success.
+        """
 
     @abstractmethod
     async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
@@ -164,15 +179,23 @@ class VolumeDriver(Driver):
         """Mount the file system on `device` (a NAS volume, its mirror or a snapshot) at `directory`, made if absent.
 
         A snapshot of a mounted file system is readable beside it. Mounted there already is success;
-        another file system mounted there is ConflictError.
+        another file system mounted there, or the same one writable when `read_only` is asked or the other
+        way round, is ConflictError. Raises NotFoundError when there is no such device.
         """
 
     @abstractmethod
     async def unmount(self, directory: str) -> None:
-        """Unmount; not mounted is success. Raises BusyError when it is in use."""
+        """Unmount; not mounted is success. Raises BusyError, naming what is known of the users, when it is in use.
+
+        A file system whose device is gone or void is taken away even while it is in use: nobody can use it.
+        """
 
     async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
-        """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`)."""
+        """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).
+
+        Raises NoSpaceError saying how many bytes are missing, NotFoundError for the volume, ConflictError
+        if the name is taken by a snapshot of another reserve.
+        """
         raise self.unsupported("snapshots")
 
     async def list_snapshots(self, pool: str | None = None) -> tuple[Snapshot, ...]:
@@ -180,7 +203,7 @@ class VolumeDriver(Driver):
         return ()
 
     async def delete_snapshot(self, pool: str, volume: str, name: str) -> None:
-        """Destroy a snapshot; the absent is success."""
+        """Destroy a snapshot; the absent is success. Raises BusyError while it is mounted or held open."""
         raise self.unsupported("snapshots")
 
 
