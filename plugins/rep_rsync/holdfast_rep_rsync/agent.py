@@ -68,8 +68,10 @@ class Agent:
         """End the listening process and the copies it accepted; not running is success."""
         async with self._lock:
             await self._stop_supervising()
-            if found := await self._find():
-                await processes.end(self._host.kernel, found, patience_s=_STOP_PATIENCE_S)
+            if await self._find():
+                await self._end_listeners()
+                # A copy that is asked to end removes its temporary file.
+                await processes.end(self._host.kernel, await self._find(), patience_s=_STOP_PATIENCE_S)
                 log.info("the agent was stopped")
             for path in (self._config_file, *self._secrets()):
                 path.unlink(missing_ok=True)
@@ -134,9 +136,7 @@ class Agent:
 
     async def _run(self, spec: AgentSpec) -> Process:
         """End listeners of ours and start one; return when it listens. Raises UnavailableError with its own reason."""
-        # By force: a listener asked to end takes 1.5 s over it, and has nothing to tidy.
-        old = [process for process in await self._find() if process.is_leader]
-        await processes.end(self._host.kernel, old, patience_s=0)
+        await self._end_listeners()
         log_start = self._log_size()
         await self._host.commands.run(self._argv(spec), timeout_s=_START_TIMEOUT_S)
         deadline_s = self._host.clock.boot_s() + self._settings.agent_start_timeout_s
@@ -156,6 +156,11 @@ class Agent:
         raise UnavailableError(
             f"the agent does not start on {spec.address} port {spec.port}: {self._log_reasons(log_start)}"
         )
+
+    async def _end_listeners(self) -> None:
+        # By force: a listener asked to end takes a second over it, and has nothing to tidy.
+        listeners = [process for process in await self._find() if process.is_leader]
+        await processes.end(self._host.kernel, listeners, patience_s=0)
 
     async def _supervise(self, spec: AgentSpec, process: Process) -> None:
         delay_s = self._settings.restart_delay_s
