@@ -38,7 +38,9 @@ class MemoryNetwork:
 
 
 @dataclass
-class _Count:
+class Count:
+    """What a copy counts."""
+
     files_sent: int = 0
     files_deleted: int = 0
     literal_bytes: int = 0
@@ -80,7 +82,7 @@ class MemoryCopyDriver(CopyDriver):
     async def copy(self, run: CopyRun, progress: Callable[[CopyProgress], None]) -> CopyResult:
         """See CopyDriver."""
         source, replica = self.check_source(run), Path(self.admit(run).path)
-        wanted, count = read_tree(source), _Count()
+        wanted, count = read_tree(source), Count()
         try:
             self.delete_extra(wanted, replica, count)
             for done, name in enumerate(sorted(wanted)):
@@ -149,7 +151,7 @@ class MemoryCopyDriver(CopyDriver):
             raise VerificationError(f"the source could not be read whole: {run.source} is not there")
         return source
 
-    def delete_extra(self, wanted: dict[bytes, Entry], replica: Path, count: _Count) -> None:
+    def delete_extra(self, wanted: dict[bytes, Entry], replica: Path, count: Count) -> None:
         """Delete what the source lacks, and what is of another kind there."""
         there = read_tree(replica)
         for name in sorted(there, key=lambda name: -name.count(b"/")):
@@ -158,7 +160,7 @@ class MemoryCopyDriver(CopyDriver):
                 shutil.rmtree(path) if there[name].kind == "d" else path.unlink()
                 count.files_deleted += 1
 
-    def copy_entry(self, name: bytes, entry: Entry, source: Path, replica: Path, count: _Count) -> None:
+    def copy_entry(self, name: bytes, entry: Entry, source: Path, replica: Path, count: Count) -> None:
         """Make one name and its content."""
         path = _below(replica, name)
         first = min((name, *entry.other_names))
@@ -183,7 +185,7 @@ class MemoryCopyDriver(CopyDriver):
             path.unlink(missing_ok=True)
             os.link(first, path, follow_symlinks=False)
 
-    def copy_content(self, source: Path, path: Path, entry: Entry, count: _Count) -> None:
+    def copy_content(self, source: Path, path: Path, entry: Entry, count: Count) -> None:
         """Bring one file's content over, unless size and time say that it is there."""
         old = path.lstat() if path.exists() else None
         wanted = (entry.size_bytes, entry.modified_ns, 1 + len(entry.other_names))

@@ -94,7 +94,7 @@ class Agent:
         # Secrets before the configuration that names them, and the old ones away after it:
         # each connection in between finds a whole one.
         for share in replicas:
-            write_atomically(self._directory / "secrets" / share.name, configuration.render_secrets(share))
+            _write_if_other(self._directory / "secrets" / share.name, configuration.render_secrets(share))
         text = configuration.render(
             replicas,
             log_file=self._log_file,
@@ -102,7 +102,7 @@ class Agent:
             lock_directory=self._directory / "locks",
             agent_io_timeout_s=self._settings.agent_io_timeout_s,
         )
-        write_atomically(self._config_file, text.encode())
+        _write_if_other(self._config_file, text.encode())
         wanted = {share.name for share in replicas}
         for path in self._secrets():
             if path.name not in wanted:
@@ -216,6 +216,13 @@ def log_reasons(text: str) -> str:
     messages = [re.sub(r"^\S+ \S+ \[\d+\] ", "", line) for line in text.splitlines()]
     reasons = [message for message in messages if message and not message.startswith("rsyncd version")]
     return "; ".join(reasons[:3]) or "it gave no reason"
+
+
+def _write_if_other(path: Path, data: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data:
+            return
+    write_atomically(path, data)
 
 
 def _spec_of(listener: Process) -> AgentSpec:

@@ -17,7 +17,7 @@ from holdfast_rep_rsync import naming
 from holdfast_rep_rsync.errors import translate
 from holdfast_rep_rsync.settings import Settings
 
-_BUSY_PAUSE_S = 0.1
+_BUSY_PAUSE_S = 0.05
 
 # Everything of a tree, and nothing else:
 #   -XX                also the attributes named user.rsync.*, which one X takes for rsync's own;
