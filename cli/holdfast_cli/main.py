@@ -94,7 +94,8 @@ def cli(context: click.Context, /, url: str, certificate: Path, token_file: Path
     """
     from holdfast_cli.session import Endpoint, Session
 
-    context.obj = Session(Endpoint(url, certificate, token_file), as_json)
+    context.obj = session = Session(Endpoint(url, certificate, token_file), as_json)
+    context.call_on_close(session.close)
 
 
 @cli.command()

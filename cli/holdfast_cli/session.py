@@ -37,6 +37,11 @@ class Session:
 
         return Connection(self.endpoint)
 
+    def close(self) -> None:
+        """Close what was opened."""
+        if "connection" in self.__dict__:
+            self.connection.close()
+
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The document at `path`. Raises ProblemError."""
         return self.send("GET", path, query=query)

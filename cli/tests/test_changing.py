@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.tests.fake_node import FakeNode, Reply, Run, job
+
+CREATE = ("volume", "create", "v1", "--pool", "p", "--size", "1GiB", "--kind", "nas")
+
+
+def test_a_change_is_waited_for_and_its_result_printed(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+    node.on("GET", "/v1/jobs/j1", Reply(job("running")), Reply(job(result={"name": "v1", "size_bytes": 2**30})))
+
+    assert holdfast(*CREATE) == 0
+
+    assert node.changes()[0].body == {"name": "v1", "pool": "p", "size_bytes": 2**30, "kind": "nas"}
+    assert capsys.readouterr().out.splitlines() == ["name: v1", "size_bytes: 1 GiB (1073741824 bytes)"]
+
+
+def test_a_change_without_a_result_says_on_stderr_that_it_is_done(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("POST", "/v1/mirrors/m1/start", Reply(job(), 200))
+
+    assert holdfast("mirror", "start", "m1") == 0
+
+    assert capsys.readouterr() == ("", "done: volume.create v1\n")
+
+
+def test_json_of_a_change_is_the_job(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+    node.on("GET", "/v1/jobs/j1", Reply(job(result={"name": "v1"})))
+
+    assert holdfast(*CREATE, "--json") == 0
+
+    assert json.loads(capsys.readouterr().out) == job(result={"name": "v1"})
+
+
+def test_async_prints_the_id_of_the_job_and_does_not_wait(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+
+    assert holdfast(*CREATE, "--async") == 0
+
+    assert capsys.readouterr().out == "j1\n"
+    assert len(node.asked) == 1
+
+
+@pytest.mark.parametrize("state", ["failed", "undone", "cancelled"])
+def test_a_job_that_does_not_end_done_has_an_exit_code_of_its_own(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    error = {"detail": "no room", "code": "no-space", "reasons": []}
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+    node.on("GET", "/v1/jobs/j1", Reply(job(state, error=error)))
+
+    assert holdfast(*CREATE) == 6
+
+    assert capsys.readouterr().err.splitlines() == [
+        f"holdfast: job j1 (volume.create) ended {state}",
+        "no room (no-space)",
+    ]
+
+
+def test_when_the_time_is_over_the_job_goes_on(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+    node.on("GET", "/v1/jobs/j1", Reply(job("running")))
+
+    assert holdfast(*CREATE, "--timeout", "0.1") == 21
+
+    assert "job j1 still runs and goes on" in capsys.readouterr().err
+    assert [asked.method for asked in node.changes()] == ["POST"]
+
+
+def test_ctrl_c_detaches_and_says_so(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.on("POST", "/v1/volumes", Reply(job("running"), 202))
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+
+    assert holdfast(*CREATE) == 130
+
+    err = capsys.readouterr().err
+    assert "no longer waiting for job j1: it goes on" in err
+    assert "holdfast job wait j1" in err
+    assert [asked.method for asked in node.changes()] == ["POST"]
+
+
+def test_a_dry_run_lets_the_daemon_check(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    node.on("POST", "/v1/volumes", Reply(None, 204))
+
+    assert holdfast(*CREATE, "--dry-run") == 0
+
+    assert node.changes()[0].query == {"validate_only": "true"}
+    assert capsys.readouterr() == ("", "nothing was changed: every check passed\n")
+
+
+def test_a_change_is_not_sent_twice_when_the_connection_breaks(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("GET", "/v1/agent", Reply({"is_enabled": False}))
+    node.on("PUT", "/v1/agent", Reply(breaks=True))
+
+    assert holdfast("agent", "enable") == 20
+
+    assert len(node.changes()) == 1
+    assert "a change may have begun all the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["10GB", "10", "much"])
+def test_an_ambiguous_size_is_a_usage_error_and_nothing_is_sent(
+    holdfast: Run, node: FakeNode, size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert holdfast("volume", "create", "v1", "--pool", "p", "--size", size, "--kind", "nas") == 2
+
+    assert "--size" in capsys.readouterr().err
+    assert node.asked == []
+
+
+@pytest.mark.parametrize("noun", ["volume", "pool"])
+def test_what_destroys_data_needs_its_name_again_and_never_prompts_off_a_terminal(
+    holdfast: Run, node: FakeNode, noun: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert holdfast(noun, "delete", "v1") == 2
+    assert "--confirm v1" in capsys.readouterr().err
+
+    assert holdfast(noun, "delete", "v1", "--confirm", "v2") == 2
+    assert node.asked == []
+
+
+def test_a_confirmed_name_goes_to_the_daemon(holdfast: Run, node: FakeNode) -> None:
+    node.on("DELETE", "/v1/volumes/v1", Reply(job()))
+    node.on("DELETE", "/v1/snapshots/v1/s1", Reply(job()))
+    node.on("POST", "/v1/groups/g1/promote", Reply(job()))
+
+    assert holdfast("volume", "delete", "v1", "--confirm", "v1") == 0
+    assert holdfast("snapshot", "delete", "v1", "s1", "--confirm", "s1") == 0
+    assert holdfast("group", "promote", "g1", "--confirm", "g1") == 0
+
+    assert [asked.query for asked in node.asked] == [{"confirm": "v1"}, {"confirm": "s1"}, {}]
+    assert node.asked[2].body == {"confirm": "g1"}
+
+
+def test_a_password_comes_from_a_file(holdfast: Run, node: FakeNode, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret pass\n")
+    node.on("POST", "/v1/replica-shares", Reply(job()))
+
+    code = holdfast(
+        "replica-share",
+        "create",
+        "r1",
+        "--share",
+        "s1",
+        "--user",
+        "u",
+        "--password-file",
+        str(file),
+        "--allow",
+        "10.0.0.1",
+    )
+
+    assert code == 0
+    assert node.asked[0].body == {
+        "name": "r1",
+        "share": "s1",
+        "user": "u",
+        "password": "s3cret pass",
+        "allowed_sources": ["10.0.0.1"],
+    }
+
+
+def test_a_password_comes_from_standard_input(holdfast: Run, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("s3cret\n"))
+    node.on("POST", "/v1/replication-tasks", Reply(job()))
+
+    code = holdfast(
+        *("replication-task", "create", "t1", "--share", "s1", "--agent", "10.0.0.2", "--replica-share", "r1"),
+        *("--user", "u", "--password-file", "-"),
+    )
+
+    assert code == 0
+    assert node.asked[0].body == {
+        "name": "t1",
+        "share": "s1",
+        "agent_address": "10.0.0.2",
+        "replica_share": "r1",
+        "user": "u",
+        "password": "s3cret",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two\nlines\n"])
+def test_a_file_that_holds_no_password_is_refused(holdfast: Run, node: FakeNode, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "password"
+    file.write_text(text)
+
+    code = holdfast("replica-share", "create", "r1", "--share", "s1", "--user", "u", "--password-file", str(file))
+
+    assert code == 2
+    assert node.asked == []
+
+
+def test_no_option_takes_a_password_or_a_token_itself(holdfast: Run) -> None:
+    for option in ("--password", "--token"):
+        assert holdfast("replica-share", "create", "r1", "--share", "s1", "--user", "u", option, "x") == 2
+
+
+def test_enabling_the_agent_keeps_what_is_not_named(holdfast: Run, node: FakeNode) -> None:
+    node.on("GET", "/v1/agent", Reply({"is_enabled": False, "address": "10.0.0.2", "port": 873, "status": "off"}))
+    node.on("PUT", "/v1/agent", Reply(job()))
+
+    assert holdfast("agent", "enable", "--port", "8730") == 0
+
+    assert node.changes()[0].body == {"is_enabled": True, "address": "10.0.0.2", "port": 8730}
+
+
+BODIES: list[tuple[tuple[str, ...], tuple[str, str], Any]] = [
+    (
+        ("pool", "create", "p", "--disk", "/dev/b", "--disk", "/dev/c", "--overwrite", "/dev/b=ext4"),
+        ("POST", "/v1/pools"),
+        {"name": "p", "disks": ["/dev/b", "/dev/c"], "overwrite": {"/dev/b": ["ext4"]}},
+    ),
+    (
+        ("snapshot", "create", "v1", "s1", "--reserve", "64MiB"),
+        ("POST", "/v1/snapshots"),
+        {"volume": "v1", "name": "s1", "reserve_bytes": 64 * 2**20},
+    ),
+    (
+        ("share", "create", "docs", "--volume", "v1", "--path", "docs"),
+        ("POST", "/v1/shares"),
+        {"name": "docs", "volume": "v1", "path": "docs"},
+    ),
+    (
+        ("mirror", "create", "m1", "--volume", "v1", "--volume", "v2", "--first-sync", "zero"),
+        ("POST", "/v1/mirrors"),
+        {"name": "m1", "volumes": ["v1", "v2"], "first_sync": "zero"},
+    ),
+    (
+        (
+            *("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--portal", "[fd00::9]:3261"),
+            *("--unit", "1=v1", "--allow", "iqn.2026-01.com.example:c"),
+        ),
+        ("POST", "/v1/targets"),
+        {
+            "name": "t1",
+            "mirror": "m1",
+            "portals": [{"address": "10.0.0.9", "port": 3260}, {"address": "fd00::9", "port": 3261}],
+            "units": [{"lun": 1, "volume": "v1"}],
+            "access": [{"initiator": "iqn.2026-01.com.example:c", "chap": None}],
+        },
+    ),
+    (
+        (
+            *("failover", "set", "--ping-node", "10.0.0.5"),
+            *("--link", "client", "eth0", "10.0.0.1", "10.0.0.2", "--link", "rep", "eth1", "10.1.0.1", "10.1.0.2"),
+        ),
+        ("PUT", "/v1/failover"),
+        {
+            "links": [
+                {"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"},
+                {"name": "rep", "interface": "eth1", "local_address": "10.1.0.1", "peer_address": "10.1.0.2"},
+            ],
+            "ping_node": "10.0.0.5",
+        },
+    ),
+    (
+        ("group", "create", "g1", "--mirror", "m1", "--target", "t1", "--address", "10.0.0.9/24@eth0"),
+        ("POST", "/v1/groups"),
+        {
+            "name": "g1",
+            "mirror": "m1",
+            "targets": ["t1"],
+            "addresses": [{"address": "10.0.0.9", "prefix_length": 24, "interface": "eth0"}],
+        },
+    ),
+    (("group", "switchover", "g1", "--to", "b"), ("POST", "/v1/groups/g1/switchover"), {"to": "b"}),
+    (("group", "failback", "g1"), ("POST", "/v1/groups/g1/failback"), None),
+    (("replication-task", "run", "t1"), ("POST", "/v1/replication-tasks/t1/run"), None),
+    (("pairing", "offer"), ("POST", "/v1/pairing/offer"), {}),
+    (("job", "cancel", "j1"), ("POST", "/v1/jobs/j1/cancel"), None),
+]
+
+
+@pytest.mark.parametrize(("arguments", "route", "body"), BODIES)
+def test_what_is_typed_is_what_is_asked(
+    holdfast: Run, node: FakeNode, arguments: tuple[str, ...], route: tuple[str, str], body: Any
+) -> None:
+    node.on(*route, Reply(job()))
+
+    assert holdfast(*arguments) == 0
+
+    assert (node.asked[0].method, node.asked[0].path) == route
+    assert node.asked[0].body == body
+
+
+def test_chap_takes_its_password_from_a_file(holdfast: Run, node: FakeNode, tmp_path: Path) -> None:
+    file = tmp_path / "chap"
+    file.write_text("s3cret\n")
+    node.on("POST", "/v1/targets", Reply(job()))
+
+    code = holdfast(
+        *("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "1=v1"),
+        *("--allow-chap", "iqn.2026-01.com.example:c", "user", str(file)),
+    )
+
+    assert code == 0
+    assert node.asked[0].body["access"] == [
+        {"initiator": "iqn.2026-01.com.example:c", "chap": {"user": "user", "password": "s3cret"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("target", "create", "t1", "--mirror", "m1", "--portal", "host.name", "--unit", "1=v1"),
+        ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "one=v1"),
+        ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "1"),
+        ("group", "create", "g1", "--mirror", "m1", "--target", "t1", "--address", "10.0.0.9"),
+        ("pool", "create", "p", "--disk", "/dev/b", "--overwrite", "/dev/b"),
+        ("mirror", "create", "m1", "--volume", "v1", "--first-sync", "none"),
+    ],
+)
+def test_what_cannot_be_read_is_a_usage_error_and_nothing_is_sent(
+    holdfast: Run, node: FakeNode, arguments: tuple[str, ...]
+) -> None:
+    assert holdfast(*arguments) == 2
+
+    assert node.asked == []
+
+
+def test_a_job_can_be_waited_for_later(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    node.on("GET", "/v1/jobs/j1", Reply(job("running")), Reply(job(result={"name": "v1"})))
+
+    assert holdfast("job", "wait", "j1") == 0
+
+    assert capsys.readouterr().out == "name: v1\n"
