@@ -26,13 +26,14 @@ from holdfast_rep_rsync.reports import unescape
 _FULL = re.compile(r"^rsync: .*: (No space left on device \(28\)|Disk quota exceeded \(122\))$", re.MULTILINE)
 _SOURCE_LINE = re.compile(r"^(rsync: \[sender\] |file has vanished: |directory has vanished: )")
 _SHOWN_LINES = 3
+_SUMMARIES = ("rsync error: ", "rsync warning: ")
 # rsync(1), EXIT VALUES: socket, stream, wait and connection-wait errors; the peer or the path to it failed.
 _CONNECTION_CODES = (10, 12, 30, 35)
 
 
 def _own_lines(stderr: str) -> list[str]:
     """The messages without rsync's closing summary, which repeats the exit code."""
-    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("rsync error: ")]
+    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith(_SUMMARIES)]
     return [unescape(line) for line in lines]
 
 

@@ -25,7 +25,7 @@ def judge(version_report: str) -> tuple[Missing, ...]:
     try:
         report = json.loads(version_report)
         version = tuple(int(part) for part in report["version"].split("."))
-        capabilities, digests = report["capabilities"], report["daemon_auth_list"]
+        capabilities, digests = dict(report["capabilities"]), list(report["daemon_auth_list"])
     except (ValueError, KeyError, TypeError, AttributeError):
         # Before 3.2.7 -VV printed no JSON; pre-releases have words in their version.
         return (Missing("rsync of a known version", remedy),)
