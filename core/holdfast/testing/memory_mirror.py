@@ -1,0 +1,375 @@
+"""A mirror driver without a kernel: the whole contract over the model in `memory_drbd`.
+
+`MemoryMirrors.pair()` gives the drivers of two nodes. What a test does to the world (cutting wires, taking power) it
+does to `driver.pair`; what a user of the mirrored device does is in `write` and `read`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import ClassVar, Self
+
+from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, RefusedError
+from holdfast.hooks.base import Can
+from holdfast.hooks.replication import (
+    ConnectionState,
+    DiskState,
+    FenceArbiter,
+    MirrorDriver,
+    MirrorEndpoint,
+    MirrorSpec,
+    MirrorStatus,
+    MirrorVolume,
+    MirrorVolumeStatus,
+    ReplicationState,
+    Role,
+    Suspension,
+)
+from holdfast.testing import memory_drbd as drbd
+from holdfast.testing.memory_drbd import BLOCK_BYTES, JUST_CREATED, Media, Node, Pair, Side, Volume
+from holdfast.testing.mirror import MirrorBed
+
+
+class MemoryMirrors(MirrorDriver):
+    """See MirrorDriver."""
+
+    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY})
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @classmethod
+    def make_pair(cls) -> tuple[Self, Self]:
+        """Drivers of two nodes that share nothing but a wire."""
+        pair = Pair()
+        return cls(pair.nodes["a"]), cls(pair.nodes["b"])
+
+    @property
+    def pair(self) -> Pair:
+        """The world of both nodes."""
+        return self.node.pair
+
+    # --- what uses the mirrored device ---
+
+    async def write(self, name: str, offset: int, data: bytes, *, number: int = 0) -> None:
+        """Write to the mirrored device; returning is the acknowledgement."""
+        await drbd.write(self.node, name, number, offset, data)
+
+    async def read(self, name: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        """Read the mirrored device."""
+        return await drbd.read(self.node, name, number, offset, length)
+
+    def add_device(self, device: str, size_bytes: int) -> None:
+        """Make a lower device, full of what its last user left."""
+        self.node.media[device] = Media(bytearray(b"\xa5" * size_bytes))
+
+    # --- the contract ---
+
+    def metadata_bytes(self, size_bytes: int) -> int:
+        """See MirrorDriver."""
+        return BLOCK_BYTES + -(-size_bytes // (8 * BLOCK_BYTES))
+
+    def device_path(self, minor: int) -> str:
+        """See MirrorDriver."""
+        return f"/dev/memory{minor}"
+
+    async def create_metadata(self, spec: MirrorSpec) -> None:
+        """See MirrorDriver."""
+        for volume in spec.volumes:
+            media = self._media(volume.device)
+            if not media.has_metadata:
+                media.create_metadata()
+
+    async def wipe_metadata(self, spec: MirrorSpec) -> None:
+        """See MirrorDriver."""
+        drbd.require(spec.name not in self.node.sides, f"mirror {spec.name} is up")
+        for volume in spec.volumes:
+            self._media(volume.device).has_metadata = False
+
+    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+        """See MirrorDriver."""
+        media = self._media(device)
+        if any(volume.media is media for side in self.node.sides.values() for volume in side.volumes.values()):
+            raise BusyError(f"{device} is held open")
+        size = len(media.data)
+        for done in range(0, size, 16 * BLOCK_BYTES):
+            end = min(size, done + 16 * BLOCK_BYTES)
+            media.data[done:end] = bytes(end - done)
+            progress(end, size)
+            await asyncio.sleep(0)
+
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        """See MirrorDriver."""
+        side = self.node.sides.get(spec.name) or Side(self.node, spec)
+        for volume in spec.volumes:
+            media = self._media(volume.device)
+            drbd.require(media.has_metadata, f"there is no metadata for {volume.device}")
+            old = side.volumes.get(volume.number)
+            drbd.require(
+                old is None or (old.media is media and old.minor == volume.minor),
+                f"volume {volume.number} is attached to another device",
+            )
+        for volume in spec.volumes:
+            if volume.number not in side.volumes:
+                side.volumes[volume.number] = _attached(volume.number, volume.minor, self._media(volume.device))
+        self.node.sides[spec.name] = side
+        side.tell()
+        return await self.status(spec.name)
+
+    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+        """See MirrorDriver."""
+        await self.attach(spec)
+        side = self.node.side(spec.name)
+        ends = (spec.local, spec.remote)
+        drbd.require(side.ends in (None, ends), f"mirror {spec.name} is connected between other addresses")
+        if side.connection is ConnectionState.STANDALONE:
+            side.ends = ends
+            side.connection = ConnectionState.CONNECTING
+            side.tell()
+            drbd.try_to_connect(side)
+        return await self.status(spec.name)
+
+    async def disconnect(self, name: str, *, force: bool = False) -> None:
+        """See MirrorDriver."""
+        if name in self.node.sides:
+            drbd.disconnect(self.node.side(name), force=force)
+
+    async def down(self, name: str) -> None:
+        """See MirrorDriver."""
+        side = self.node.sides.get(name)
+        if side is None:
+            return
+        drbd.demote(side)
+        drbd.disconnect(side, force=False)
+        del self.node.sides[name]
+        self.node.publish(name)
+
+    async def skip_first_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        if (await self.status(name)).is_in_sync:
+            return
+        peer = self._fresh_peer(side)
+        for number, volume in side.volumes.items():
+            there = peer.volumes[number]
+            volume.media.new_generation()
+            volume.media.bitmap = 0
+            volume.media.dirty.clear()
+            there.media.adopt(volume.media)
+        drbd.set_disks(side, DiskState.UP_TO_DATE)
+        drbd.set_disks(peer, DiskState.UP_TO_DATE)
+
+    async def start_full_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        if all(volume.disk is DiskState.UP_TO_DATE for volume in side.volumes.values()):
+            return
+        self._fresh_peer(side)
+        ends = side.ends
+        drbd.disconnect(side, force=False)
+        for volume in side.volumes.values():
+            volume.media.new_generation()
+        drbd.set_disks(side, DiskState.UP_TO_DATE)
+        side.ends, side.connection = ends, ConnectionState.CONNECTING
+        drbd.try_to_connect(side)
+
+    def _fresh_peer(self, side: Side) -> Side:
+        """The connected peer of a side that never had data. Raises ConflictError."""
+        peer = side.peer
+        if peer is None:
+            raise ConflictError(f"mirror {side.name} is not connected")
+        for each in (side, peer):
+            drbd.require(each.role is Role.SECONDARY, f"mirror {side.name} is in use")
+            for volume in each.volumes.values():
+                is_fresh = volume.media.current == JUST_CREATED and volume.disk is DiskState.INCONSISTENT
+                drbd.require(is_fresh, f"the metadata of mirror {side.name} is not fresh")
+        return peer
+
+    async def promote(self, name: str) -> None:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        no_data = [v for v in side.volumes.values() if v.disk in (DiskState.DISKLESS, DiskState.INCONSISTENT)]
+        if no_data:
+            text = f"volume {no_data[0].number} is {no_data[0].disk.value} here"
+            raise RefusedError(f"mirror {name}: {text}", reasons=[Reason("no-data-here", text, "wait for the resync")])
+        await drbd.promote(side)
+
+    async def demote(self, name: str) -> None:
+        """See MirrorDriver."""
+        drbd.demote(self.node.side(name))
+
+    async def outdate(self, name: str) -> DiskState:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        drbd.require(side.role is not Role.PRIMARY, f"mirror {name} is Primary here")
+        if side.is_changing:
+            raise BusyError("another change of this mirror is under way in the kernel")
+        drbd.disconnect(side, force=True)
+        drbd.outdate(side)
+        disks = {volume.disk for volume in side.volumes.values()}
+        worst_first = (DiskState.DISKLESS, DiskState.INCONSISTENT, DiskState.OUTDATED, DiskState.CONSISTENT)
+        return next((disk for disk in worst_first if disk in disks), DiskState.UP_TO_DATE)
+
+    async def status(self, name: str) -> MirrorStatus:
+        """See MirrorDriver."""
+        side = self.node.sides.get(name)
+        if side is None:
+            unknown = (Role.UNKNOWN, Role.UNKNOWN, ConnectionState.UNKNOWN, Suspension.NO)
+            return MirrorStatus(name, False, *unknown, ())
+        return MirrorStatus(
+            name=name,
+            is_up=True,
+            role=side.role,
+            peer_role=side.peer.role if side.peer is not None else Role.UNKNOWN,
+            connection=side.connection,
+            suspended=Suspension.FENCING if side.is_frozen else Suspension.NO,
+            volumes=tuple(self._volume(side.volumes[number]) for number in sorted(side.volumes)),
+        )
+
+    def _volume(self, volume: Volume) -> MirrorVolumeStatus:
+        is_syncing = volume.replication in (ReplicationState.SYNC_SOURCE, ReplicationState.SYNC_TARGET)
+        return MirrorVolumeStatus(
+            number=volume.number,
+            device=self.device_path(volume.minor),
+            disk=volume.disk,
+            peer_disk=volume.peer_disk,
+            replication=volume.replication,
+            out_of_sync_bytes=len(volume.media.dirty) * BLOCK_BYTES,
+            sent_bytes=volume.sent_bytes,
+            received_bytes=volume.received_bytes,
+            done_percent=0.0 if is_syncing else None,
+        )
+
+    async def list_up(self) -> tuple[str, ...]:
+        """See MirrorDriver."""
+        return tuple(sorted(self.node.sides))
+
+    async def watch(self) -> AsyncIterator[str]:
+        """See MirrorDriver."""
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.node.watchers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.node.watchers.discard(queue)
+
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        """See MirrorDriver."""
+        if self.node.arbiter is not None:
+            raise BusyError("another process answers the fence requests of this node")
+        self.node.arbiter = arbiter
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    name, event = await self.node.asking.get()
+                    if event == "fence-peer":
+                        group.create_task(self._decide(arbiter, name))
+                    else:
+                        group.create_task(arbiter.mirror_event(name, event))
+        finally:
+            self.node.arbiter = None
+
+    async def _decide(self, arbiter: FenceArbiter, name: str) -> None:
+        side = self.node.sides.get(name)
+        if side is None or not side.is_frozen:
+            return
+        losses = side.losses
+        try:
+            verdict = await arbiter.fence_peer(name)
+        except asyncio.CancelledError:
+            # Whoever serves next is asked again: the kernel's helper never gives up on a frozen Primary.
+            self.node.asking.put_nowait((name, "fence-peer"))
+            raise
+        if side.losses == losses and side.connection is not ConnectionState.CONNECTED:
+            drbd.apply_verdict(side, verdict)
+
+    async def verify(self, name: str) -> None:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        if side.peer is None:
+            raise drbd.refused("Need a connection to start verify or resync")
+        for number, volume in side.volumes.items():
+            there = side.peer.volumes[number]
+            for block in range(len(volume.media.data) // BLOCK_BYTES):
+                span = slice(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)
+                if volume.media.data[span] != there.media.data[span]:
+                    volume.media.dirty.add(block)
+                    there.media.dirty.add(block)
+        side.tell()
+
+    def _media(self, device: str) -> Media:
+        if device not in self.node.media:
+            raise NotFoundError(f"there is no device {device}")
+        return self.node.media[device]
+
+
+def _attached(number: int, minor: int, media: Media) -> Volume:
+    """A volume as it comes up: what was up to date is only Consistent until the peer is heard or known to be out."""
+    if media.disk is DiskState.UP_TO_DATE and not media.is_peer_outdated:
+        media.disk = DiskState.CONSISTENT
+    peer_disk = DiskState.OUTDATED if media.is_peer_outdated else DiskState.UNKNOWN
+    return Volume(number, minor, media, peer_disk)
+
+
+class MemoryMirrorBed(MirrorBed):
+    """A bed for the contract on the model in memory."""
+
+    within_s = 1.0
+
+    def __init__(self, make_pair: Callable[[], tuple[MemoryMirrors, MemoryMirrors]] = MemoryMirrors.make_pair) -> None:
+        a, b = make_pair()
+        self._drivers = {"a": a, "b": b}
+        ends = {"a": MirrorEndpoint("192.0.2.1", 7790), "b": MirrorEndpoint("192.0.2.2", 7790)}
+        volume = MirrorVolume("v0", 0, 0, "/dev/pool/v0", "/dev/pool/v0-meta", 1024 * BLOCK_BYTES)
+        self.specs = {
+            "a": MirrorSpec("m0", ends["a"], ends["b"], (volume,)),
+            "b": MirrorSpec("m0", ends["b"], ends["a"], (volume,)),
+        }
+        for driver in (a, b):
+            driver.add_device(volume.device, volume.size_bytes)
+
+    def driver(self, node: str) -> MemoryMirrors:
+        """See MirrorBed."""
+        return self._drivers[node]
+
+    async def write(self, node: str, offset: int, data: bytes) -> None:
+        """See MirrorBed."""
+        await self._drivers[node].write("m0", offset, data)
+
+    async def read(self, node: str, offset: int, length: int) -> bytes:
+        """See MirrorBed."""
+        return await self._drivers[node].read("m0", offset, length)
+
+    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
+        """See MirrorBed."""
+        self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + len(data)] = data
+
+    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
+        """See MirrorBed."""
+        return bytes(self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + length])
+
+    @contextlib.asynccontextmanager
+    async def held_open(self, node: str) -> AsyncIterator[None]:
+        """See MirrorBed."""
+        side = self._drivers[node].node.side("m0")
+        side.openers += 1
+        try:
+            yield
+        finally:
+            side.openers -= 1
+
+    async def cut_link(self) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.cut_wire()
+
+    async def mend_link(self) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.mend_wire()
+
+    async def power_cycle(self, node: str) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.power_off(node)
+        self._drivers["a"].pair.power_on(node)

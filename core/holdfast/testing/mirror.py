@@ -1,0 +1,577 @@
+"""The contract of mirror drivers as tests: subclass `MirrorContract` and override the fixture `bed`.
+
+The bed is two nodes with one driver each and one mirror that nobody has touched yet. The same sentences hold on the
+model in memory and on two real kernels.
+"""
+
+# ruff: noqa: D102 - the names of the tests are the contract
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+import pytest
+
+from holdfast.errors import BusyError, ConflictError, HoldfastError, RefusedError
+from holdfast.hooks.base import Can
+from holdfast.hooks.replication import (
+    ConnectionState,
+    DiskState,
+    FenceAnswer,
+    FenceArbiter,
+    MirrorDriver,
+    MirrorSpec,
+    MirrorStatus,
+    ReplicationState,
+    Role,
+    Suspension,
+)
+
+BLOCK = 4096
+NODES = ("a", "b")
+
+
+class MirrorBed(ABC):
+    """Two nodes, and what tests may do to them beside the contract. Nodes are named `a` and `b`."""
+
+    specs: dict[str, MirrorSpec]
+    """One mirror, as each node sees it: one volume of at least 4 MiB on blank devices, no metadata, not up."""
+    within_s: float = 5.0
+    """How long anything that takes its time may take here."""
+
+    @abstractmethod
+    def driver(self, node: str) -> MirrorDriver:
+        """The driver of a node; another one after a power cut."""
+
+    @abstractmethod
+    async def write(self, node: str, offset: int, data: bytes) -> None:
+        """Write whole blocks to the mirrored device, past all caches; returning is the acknowledgement."""
+
+    @abstractmethod
+    async def read(self, node: str, offset: int, length: int) -> bytes:
+        """Read the mirrored device."""
+
+    @abstractmethod
+    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
+        """Write to the lower device, behind the mirror."""
+
+    @abstractmethod
+    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
+        """Read the lower device, behind the mirror."""
+
+    @abstractmethod
+    def held_open(self, node: str) -> AbstractAsyncContextManager[None]:
+        """While inside, something has the mirrored device open."""
+
+    @abstractmethod
+    async def cut_link(self) -> None:
+        """Cut the replication link, and only that; return when it is cut, noticed or not."""
+
+    @abstractmethod
+    async def mend_link(self) -> None:
+        """Join it again."""
+
+    @abstractmethod
+    async def power_cycle(self, node: str) -> None:
+        """Cut the power of a node and boot it."""
+
+
+@dataclass
+class RecordingArbiter(FenceArbiter):
+    """Answers with `verdict` once there is one, and remembers who asked."""
+
+    verdict: FenceAnswer | None = None
+    asked: list[str] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    async def fence_peer(self, mirror: str) -> FenceAnswer:
+        """See FenceArbiter."""
+        self.asked.append(mirror)
+        while self.verdict is None:  # noqa: ASYNC110 - a test sets it, in plain words
+            await asyncio.sleep(0.01)
+        return self.verdict
+
+    async def mirror_event(self, mirror: str, event: str) -> None:
+        """See FenceArbiter."""
+        self.events.append((mirror, event))
+
+
+@contextlib.asynccontextmanager
+async def serving(driver: MirrorDriver, arbiter: FenceArbiter) -> AsyncIterator[None]:
+    """Answer a node's fence requests while inside."""
+    task = asyncio.ensure_future(driver.serve_fence_requests(arbiter))
+    await asyncio.sleep(0.05)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def eventually(driver: MirrorDriver, name: str, is_so: Callable[[MirrorStatus], bool], within_s: float) -> None:
+    """Wait for a status; fail with the last one seen."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + within_s
+    while not is_so(status := await driver.status(name)):
+        assert loop.time() < deadline_s, f"not within {within_s} s: {status}"
+        await asyncio.sleep(0.02)
+
+
+def _silent(_done: int, _size: int) -> None:
+    """Nobody listens to the progress."""
+
+
+def pattern(number: int, length: int = BLOCK) -> bytes:
+    """Bytes that differ for each number and are not zero."""
+    return bytes([number % 255 + 1]) * length
+
+
+class _Mirror:
+    """Short words for the usual steps, on one bed."""
+
+    def __init__(self, bed: MirrorBed) -> None:
+        self.bed = bed
+        self.name = bed.specs["a"].name
+
+    async def attach_both(self) -> None:
+        for node in NODES:
+            await self.bed.driver(node).create_metadata(self.bed.specs[node])
+            await self.bed.driver(node).attach(self.bed.specs[node])
+
+    async def connect_both(self) -> None:
+        for node in NODES:
+            await self.bed.driver(node).connect(self.bed.specs[node])
+        await self.see("a", lambda status: status.connection is ConnectionState.CONNECTED)
+        await self.see("b", lambda status: status.connection is ConnectionState.CONNECTED)
+
+    async def bring_in_sync(self) -> None:
+        """Both sides zeroed, connected and declared equal."""
+        for node in NODES:
+            for volume in self.bed.specs[node].volumes:
+                await self.bed.driver(node).zero(volume.device, _silent)
+        await self.attach_both()
+        await self.connect_both()
+        await self.bed.driver("a").skip_first_sync(self.name)
+        for node in NODES:
+            await self.see(node, lambda status: status.is_in_sync)
+
+    async def see(self, node: str, is_so: Callable[[MirrorStatus], bool]) -> None:
+        await eventually(self.bed.driver(node), self.name, is_so, self.bed.within_s)
+
+    async def switch(self, old: str, new: str) -> None:
+        await self.bed.driver(old).demote(self.name)
+        await self.bed.driver(new).promote(self.name)
+
+    async def disk(self, node: str) -> DiskState:
+        return (await self.bed.driver(node).status(self.name)).volumes[0].disk
+
+
+def _is_frozen(status: MirrorStatus) -> bool:
+    return status.suspended is Suspension.FENCING
+
+
+def _is_lost(status: MirrorStatus) -> bool:
+    return status.connection is not ConnectionState.CONNECTED
+
+
+class MirrorContract:
+    """What every mirror driver does. Each test is one sentence of MirrorDriver."""
+
+    @pytest.fixture
+    async def bed(self) -> MirrorBed:
+        """Override: a bed that nobody has touched."""
+        raise AssertionError("override the fixture `bed`")
+
+    # --- being up ---
+
+    async def test_a_mirror_nobody_attached_is_not_up_and_its_absence_is_no_error(self, bed: MirrorBed) -> None:
+        driver, name = bed.driver("a"), bed.specs["a"].name
+        status = await driver.status(name)
+        assert not status.is_up
+        assert status.volumes == ()
+        assert name not in await driver.list_up()
+        await driver.down(name)
+        await driver.disconnect(name)
+
+    async def test_room_for_metadata_grows_with_the_volume(self, bed: MirrorBed) -> None:
+        driver = bed.driver("a")
+        assert 0 < driver.metadata_bytes(2**30) <= driver.metadata_bytes(2**40) < 2**40 // 1000
+        assert driver.metadata_bytes(2**40) >= 2**40 // 8 // BLOCK
+
+    async def test_an_attached_mirror_is_secondary_unconnected_and_without_data(self, bed: MirrorBed) -> None:
+        mirror, driver, spec = _Mirror(bed), bed.driver("a"), bed.specs["a"]
+        await driver.create_metadata(spec)
+        status = await driver.attach(spec)
+        assert (status.role, status.connection) == (Role.SECONDARY, ConnectionState.STANDALONE)
+        assert [volume.disk for volume in status.volumes] == [DiskState.INCONSISTENT]
+        assert status.volumes[0].device == driver.device_path(spec.volumes[0].minor)
+        assert mirror.name in await driver.list_up()
+        assert await driver.attach(spec) == status
+
+    async def test_without_metadata_nothing_is_attached(self, bed: MirrorBed) -> None:
+        with pytest.raises(HoldfastError):
+            await bed.driver("a").attach(bed.specs["a"])
+
+    async def test_down_takes_it_out_and_may_be_repeated(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        await mirror.attach_both()
+        await mirror.connect_both()
+        await driver.down(mirror.name)
+        await driver.down(mirror.name)
+        assert not (await driver.status(mirror.name)).is_up
+        await mirror.see("b", _is_lost)
+
+    async def test_connect_attaches_first_and_may_be_repeated(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        for node in NODES:
+            await bed.driver(node).create_metadata(bed.specs[node])
+        await mirror.connect_both()
+        again = await bed.driver("a").connect(bed.specs["a"])
+        assert again.connection is ConnectionState.CONNECTED
+
+    # --- metadata ---
+
+    async def test_metadata_that_is_there_stays(self, bed: MirrorBed) -> None:
+        mirror, driver, spec = _Mirror(bed), bed.driver("b"), bed.specs["b"]
+        await mirror.bring_in_sync()
+        await driver.create_metadata(spec)
+        await driver.down(mirror.name)
+        await driver.create_metadata(spec)
+        await driver.attach(spec)
+        assert await mirror.disk("b") is not DiskState.INCONSISTENT
+
+    async def test_metadata_is_wiped_only_when_the_mirror_is_down(self, bed: MirrorBed) -> None:
+        mirror, driver, spec = _Mirror(bed), bed.driver("a"), bed.specs["a"]
+        await mirror.attach_both()
+        with pytest.raises(ConflictError):
+            await driver.wipe_metadata(spec)
+        await driver.down(mirror.name)
+        await driver.wipe_metadata(spec)
+        await driver.wipe_metadata(spec)
+        with pytest.raises(HoldfastError):
+            await driver.attach(spec)
+        await driver.create_metadata(spec)
+        assert (await driver.attach(spec)).volumes[0].disk is DiskState.INCONSISTENT
+
+    # --- the first sync ---
+
+    async def test_zeroing_makes_every_byte_zero_and_tells_how_far_it_is(self, bed: MirrorBed) -> None:
+        volume = bed.specs["a"].volumes[0]
+        last = volume.size_bytes - BLOCK
+        await bed.write_lower("a", 0, pattern(1))
+        await bed.write_lower("a", last, pattern(2))
+        told: list[tuple[int, int]] = []
+        await bed.driver("a").zero(volume.device, lambda done, size: told.append((done, size)))
+        assert told == sorted(told)
+        assert told[-1] == (volume.size_bytes, volume.size_bytes)
+        assert await bed.read_lower("a", 0, BLOCK) == bytes(BLOCK)
+        assert await bed.read_lower("a", last, BLOCK) == bytes(BLOCK)
+
+    async def test_a_device_in_use_is_not_zeroed(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        with pytest.raises(BusyError):
+            await bed.driver("a").zero(bed.specs["a"].volumes[0].device, _silent)
+
+    async def test_the_first_sync_of_equal_sides_is_skipped_without_sending_data(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        status = await bed.driver("a").status(mirror.name)
+        assert status.volumes[0].sent_bytes < bed.specs["a"].volumes[0].size_bytes // 10
+        await bed.driver("a").skip_first_sync(mirror.name)
+
+    async def test_the_first_sync_is_not_skipped_unconnected(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        with pytest.raises(ConflictError):
+            await bed.driver("a").skip_first_sync(mirror.name)
+        assert await mirror.disk("a") is DiskState.INCONSISTENT
+
+    async def test_a_side_with_data_behind_it_never_skips_a_sync(self, bed: MirrorBed) -> None:
+        mirror, driver, spec = _Mirror(bed), bed.driver("b"), bed.specs["b"]
+        await mirror.bring_in_sync()
+        await driver.down(mirror.name)
+        await driver.wipe_metadata(spec)
+        await driver.create_metadata(spec)
+        await driver.attach(spec)
+        for node in NODES:
+            with pytest.raises(ConflictError):
+                await bed.driver(node).skip_first_sync(mirror.name)
+        assert await mirror.disk("b") is DiskState.INCONSISTENT
+
+    async def test_a_full_sync_keeps_the_source_and_brings_all_of_it_to_the_peer(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        last = bed.specs["a"].volumes[0].size_bytes - BLOCK
+        await bed.write_lower("a", 0, pattern(1))
+        await bed.write_lower("a", last, pattern(2))
+        await bed.write_lower("b", 0, pattern(3))
+        await mirror.attach_both()
+        await mirror.connect_both()
+        await bed.driver("a").start_full_sync(mirror.name)
+        for node in NODES:
+            await mirror.see(node, lambda status: status.is_in_sync)
+        await bed.driver("a").start_full_sync(mirror.name)
+        for node in NODES:
+            await bed.driver(node).down(mirror.name)
+            assert await bed.read_lower(node, 0, BLOCK) == pattern(1)
+            assert await bed.read_lower(node, last, BLOCK) == pattern(2)
+
+    async def test_after_a_full_sync_the_metadata_is_fresh_no_more(self, bed: MirrorBed) -> None:
+        """Else the next one who asks could skip a sync that is needed, or reconnecting would sync all again."""
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        await mirror.connect_both()
+        await bed.driver("a").start_full_sync(mirror.name)
+        await mirror.see("a", lambda status: status.is_in_sync)
+        await mirror.see("b", lambda status: status.is_in_sync)
+        await bed.driver("a").promote(mirror.name)
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        await bed.write("a", 0, pattern(7))
+        await mirror.connect_both()
+        await mirror.see("a", lambda status: status.is_in_sync)
+        sent = (await bed.driver("a").status(mirror.name)).volumes[0].sent_bytes
+        assert BLOCK <= sent <= bed.specs["a"].volumes[0].size_bytes // 4
+
+    # --- roles ---
+
+    async def test_a_side_without_data_is_not_promoted(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        with pytest.raises(RefusedError):
+            await bed.driver("a").promote(mirror.name)
+        await mirror.connect_both()
+        with pytest.raises(RefusedError) as refusal:
+            await bed.driver("a").promote(mirror.name)
+        assert refusal.value.reasons
+
+    async def test_roles_change_and_may_be_asked_for_twice(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        await driver.promote(mirror.name)
+        assert (await driver.status(mirror.name)).role is Role.PRIMARY
+        await mirror.see("b", lambda status: status.peer_role is Role.PRIMARY)
+        await driver.demote(mirror.name)
+        await driver.demote(mirror.name)
+        assert (await driver.status(mirror.name)).role is Role.SECONDARY
+
+    async def test_there_is_one_primary(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        with pytest.raises(RefusedError):
+            await bed.driver("b").promote(mirror.name)
+        assert (await bed.driver("b").status(mirror.name)).role is Role.SECONDARY
+
+    async def test_a_device_held_open_is_neither_demoted_nor_taken_down(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        async with bed.held_open("a"):
+            with pytest.raises(BusyError):
+                await driver.demote(mirror.name)
+            with pytest.raises(BusyError):
+                await driver.down(mirror.name)
+        await driver.demote(mirror.name)
+
+    async def test_what_one_node_wrote_the_other_one_reads(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        for number in range(16):
+            await bed.write("a", number * BLOCK, pattern(number))
+        await mirror.switch("a", "b")
+        for number in range(16):
+            assert await bed.read("b", number * BLOCK, BLOCK) == pattern(number)
+
+    # --- fencing ---
+
+    async def test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides(self, bed: MirrorBed) -> None:
+        mirror, arbiter = _Mirror(bed), RecordingArbiter()
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        await bed.write("a", 0, pattern(1))
+        async with serving(bed.driver("a"), arbiter):
+            await bed.cut_link()
+            late = asyncio.ensure_future(bed.write("a", BLOCK, pattern(2)))
+            await mirror.see("a", _is_frozen)
+            await asyncio.sleep(0.3)
+            assert not late.done()
+            assert is_out(await bed.driver("b").outdate(mirror.name))
+            arbiter.verdict = FenceAnswer.PEER_OUTDATED
+            await asyncio.wait_for(late, bed.within_s)
+            await mirror.see("a", lambda status: not _is_frozen(status))
+        assert arbiter.asked == [mirror.name]
+        assert (await bed.driver("a").status(mirror.name)).volumes[0].peer_disk is DiskState.OUTDATED
+        with pytest.raises(RefusedError):
+            await bed.driver("b").promote(mirror.name)
+        await bed.mend_link()
+        await mirror.connect_both()
+        for node in NODES:
+            await mirror.see(node, lambda status: status.is_in_sync)
+        await mirror.switch("a", "b")
+        assert await bed.read("b", 0, 2 * BLOCK) == pattern(1) + pattern(2)
+
+    async def test_a_frozen_primary_goes_on_when_its_peer_comes_back(self, bed: MirrorBed) -> None:
+        mirror, arbiter = _Mirror(bed), RecordingArbiter()
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        async with serving(bed.driver("a"), arbiter):
+            await bed.cut_link()
+            late = asyncio.ensure_future(bed.write("a", 0, pattern(3)))
+            await mirror.see("a", _is_frozen)
+            await bed.mend_link()
+            await asyncio.wait_for(late, bed.within_s)
+        await mirror.see("a", lambda status: status.is_in_sync)
+        await mirror.switch("a", "b")
+        assert await bed.read("b", 0, BLOCK) == pattern(3)
+
+    async def test_unconnected_nobody_is_promoted_without_an_arbiter(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("b").disconnect(mirror.name, force=True)
+        with pytest.raises(RefusedError):
+            await bed.driver("b").promote(mirror.name)
+        assert (await bed.driver("b").status(mirror.name)).role is Role.SECONDARY
+
+    async def test_unconnected_an_up_to_date_side_is_promoted_by_the_arbiters_word(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("b").disconnect(mirror.name, force=True)
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            await bed.driver("b").promote(mirror.name)
+        await bed.write("b", 0, pattern(4))
+        assert await bed.read("b", 0, BLOCK) == pattern(4)
+
+    async def test_an_active_peer_forbids_the_promotion(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("b").disconnect(mirror.name, force=True)
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_PRIMARY)):
+            with pytest.raises(RefusedError):
+                await bed.driver("b").promote(mirror.name)
+
+    async def test_outdating_takes_even_while_connected_and_is_read_back(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        assert await bed.driver("b").outdate(mirror.name) is DiskState.OUTDATED
+        assert await mirror.disk("b") is DiskState.OUTDATED
+        assert await bed.driver("b").outdate(mirror.name) is DiskState.OUTDATED
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            with pytest.raises(RefusedError):
+                await bed.driver("b").promote(mirror.name)
+
+    async def test_a_primary_is_never_outdated(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        with pytest.raises(ConflictError):
+            await bed.driver("a").outdate(mirror.name)
+        status = await bed.driver("a").status(mirror.name)
+        assert status.connection is ConnectionState.CONNECTED
+        assert status.volumes[0].disk is DiskState.UP_TO_DATE
+
+    async def test_a_rebooted_side_is_only_consistent_and_unreachable_does_not_promote_it(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        await bed.power_cycle("b")
+        await bed.driver("b").attach(bed.specs["b"])
+        assert await mirror.disk("b") is DiskState.CONSISTENT
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            with pytest.raises(RefusedError):
+                await bed.driver("b").promote(mirror.name)
+
+    # --- coming back ---
+
+    async def test_a_reconnected_peer_gets_only_what_it_missed(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        await bed.write("a", 0, pattern(1))
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        await bed.write("a", 2 * BLOCK, pattern(5))
+        await mirror.connect_both()
+        for node in NODES:
+            await mirror.see(node, lambda status: status.is_in_sync)
+        sent = (await bed.driver("a").status(mirror.name)).volumes[0].sent_bytes
+        assert BLOCK <= sent <= bed.specs["a"].volumes[0].size_bytes // 4
+        await mirror.switch("a", "b")
+        assert await bed.read("b", 0, 3 * BLOCK) == pattern(1) + bytes(BLOCK) + pattern(5)
+
+    async def test_diverged_sides_stay_apart(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        for node in NODES:
+            await bed.driver(node).disconnect(mirror.name, force=True)
+        for node in NODES:
+            async with serving(bed.driver(node), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+                await bed.driver(node).promote(mirror.name)
+            await bed.write(node, 0, pattern(ord(node)))
+            await bed.driver(node).demote(mirror.name)
+        for node in NODES:
+            await bed.driver(node).connect(bed.specs[node])
+        await mirror.see("a", lambda status: status.connection is ConnectionState.STANDALONE)
+        for node in NODES:
+            await bed.driver(node).down(mirror.name)
+            assert await bed.read_lower(node, 0, BLOCK) == pattern(ord(node))
+
+    async def test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_VERIFY not in driver.can:
+            pytest.skip("the driver does not verify")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        await bed.write("a", 0, pattern(1))
+        await driver.verify(mirror.name)
+        await mirror.see("a", _is_established)
+        assert (await driver.status(mirror.name)).is_in_sync
+        await bed.write_lower("b", 8 * BLOCK, pattern(9))
+        await driver.verify(mirror.name)
+        await mirror.see("a", lambda status: _is_established(status) and status.volumes[0].out_of_sync_bytes == BLOCK)
+
+    # --- watching ---
+
+    async def test_a_watcher_hears_the_name_of_what_changed(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        await mirror.bring_in_sync()
+        heard: list[str] = []
+
+        async def listen() -> None:
+            async for name in driver.watch():
+                heard.append(name)
+
+        listening = asyncio.ensure_future(listen())
+        try:
+            await asyncio.sleep(bed.within_s / 10)
+            heard.clear()
+            await bed.driver("b").promote(mirror.name)
+            await mirror.see("a", lambda _status: mirror.name in heard)
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+        assert mirror.name in heard
+
+    async def test_only_one_answers_fence_requests(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        async with serving(bed.driver("a"), RecordingArbiter()):
+            with pytest.raises(BusyError):
+                await asyncio.wait_for(bed.driver("a").serve_fence_requests(RecordingArbiter()), bed.within_s)
+
+
+def is_out(disk: DiskState) -> bool:
+    """Whether an answer of `outdate` means that it took."""
+    return disk in (DiskState.OUTDATED, DiskState.INCONSISTENT, DiskState.DISKLESS)
+
+
+def _is_established(status: MirrorStatus) -> bool:
+    return all(volume.replication is ReplicationState.ESTABLISHED for volume in status.volumes)

@@ -1,0 +1,280 @@
+"""The contract of mirrors must reject drivers that break it: each one here has one fault."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from holdfast.errors import HoldfastError
+from holdfast.hooks.replication import DiskState, FenceArbiter, MirrorSpec, MirrorStatus, Role, Suspension
+from holdfast.testing import memory_drbd as drbd
+from holdfast.testing.memory_mirror import MemoryMirrorBed, MemoryMirrors
+from holdfast.testing.mirror import MirrorContract
+
+
+class OutdatesWithoutLeaving(MemoryMirrors):
+    """What a plain `drbdsetup outdate` does on a side that still believes to be Connected."""
+
+    async def outdate(self, name: str) -> DiskState:
+        drbd.outdate(self.node.side(name))
+        return DiskState.OUTDATED
+
+
+class OutdatesAPrimary(MemoryMirrors):
+    async def outdate(self, name: str) -> DiskState:
+        drbd.disconnect(self.node.side(name), force=True)
+        drbd.set_disks(self.node.side(name), DiskState.OUTDATED)
+        return DiskState.OUTDATED
+
+
+class Forces(MemoryMirrors):
+    async def promote(self, name: str) -> None:
+        self.node.side(name).role = Role.PRIMARY
+        self.node.side(name).tell()
+
+
+class TrustsNobodyListening(MemoryMirrors):
+    """A handler that says yes when it cannot ask."""
+
+    async def promote(self, name: str) -> None:
+        side = self.node.side(name)
+        if side.node.arbiter is None and all(v.disk is DiskState.UP_TO_DATE for v in side.volumes.values()):
+            for volume in side.volumes.values():
+                volume.set_peer_disk(DiskState.OUTDATED)
+        await super().promote(name)
+
+
+class PromotesAgainstAnActivePeer(MemoryMirrors):
+    async def promote(self, name: str) -> None:
+        try:
+            await super().promote(name)
+        except HoldfastError:
+            if self.node.arbiter is None:
+                raise
+            self.node.side(name).role = Role.PRIMARY
+
+
+class TrustsARebootedSide(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        await super().attach(spec)
+        for volume in self.node.side(spec.name).volumes.values():
+            if volume.disk is DiskState.CONSISTENT:
+                volume.media.disk = DiskState.UP_TO_DATE
+        return await self.status(spec.name)
+
+
+class AttachesWithoutMetadata(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        for volume in spec.volumes:
+            self.node.media[volume.device].has_metadata = True
+        return await super().attach(spec)
+
+
+class AttachesAnew(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        drbd.require(spec.name not in self.node.sides, "it is there already")
+        return await super().attach(spec)
+
+
+class OverwritesMetadata(MemoryMirrors):
+    async def create_metadata(self, spec: MirrorSpec) -> None:
+        for volume in spec.volumes:
+            self.node.media[volume.device].create_metadata()
+
+
+class WipesWhileUp(MemoryMirrors):
+    async def wipe_metadata(self, spec: MirrorSpec) -> None:
+        for volume in spec.volumes:
+            self.node.media[volume.device].has_metadata = False
+
+
+class WipesNothing(MemoryMirrors):
+    async def wipe_metadata(self, spec: MirrorSpec) -> None:
+        drbd.require(spec.name not in self.node.sides, "it is up")
+
+
+class ZeroesHalf(MemoryMirrors):
+    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+        size = len(self.node.media[device].data)
+        self.node.media[device].data[: size // 2] = bytes(size // 2)
+        progress(size, size)
+
+
+class ZeroesWhatIsInUse(MemoryMirrors):
+    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+        size = len(self.node.media[device].data)
+        self.node.media[device].data[:] = bytes(size)
+        progress(size, size)
+
+
+class SkipsAnySync(MemoryMirrors):
+    async def skip_first_sync(self, name: str) -> None:
+        drbd.set_disks(self.node.side(name), DiskState.UP_TO_DATE)
+        for volume in self.node.side(name).volumes.values():
+            volume.media.dirty.clear()
+
+
+class SyncsWhenItShouldSkip(MemoryMirrors):
+    async def skip_first_sync(self, name: str) -> None:
+        await self.start_full_sync(name)
+
+
+class SyncsTheWrongWay(MemoryMirrors):
+    async def start_full_sync(self, name: str) -> None:
+        await MemoryMirrors(self.node.other).start_full_sync(name)
+
+
+class StaysFreshAfterAFullSync(MemoryMirrors):
+    """What `invalidate-remote` alone leaves: a generation that passes for just created."""
+
+    async def start_full_sync(self, name: str) -> None:
+        await super().start_full_sync(name)
+        for node in (self.node, self.node.other):
+            for volume in node.side(name).volumes.values():
+                volume.media.current, volume.media.history = drbd.JUST_CREATED, ()
+
+
+class DemotesWhatIsOpen(MemoryMirrors):
+    async def demote(self, name: str) -> None:
+        self.node.side(name).role = Role.SECONDARY
+        self.node.side(name).tell()
+
+
+class ThawsByItself(MemoryMirrors):
+    """Answers before anybody decided."""
+
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        self.node.pair.is_fencing = False
+        await super().serve_fence_requests(arbiter)
+
+
+class NeverAsks(MemoryMirrors):
+    async def _decide(self, arbiter: FenceArbiter, name: str) -> None:
+        return
+
+
+class ServesTwice(MemoryMirrors):
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        self.node.arbiter = None
+        await super().serve_fence_requests(arbiter)
+
+
+class HearsNothing(MemoryMirrors):
+    async def watch(self) -> AsyncIterator[str]:
+        async for name in super().watch():
+            if name == "":
+                yield name
+
+
+class HidesTheFreeze(MemoryMirrors):
+    async def status(self, name: str) -> MirrorStatus:
+        return replace(await super().status(name), suspended=Suspension.NO)
+
+
+class InventsAMirror(MemoryMirrors):
+    async def status(self, name: str) -> MirrorStatus:
+        return replace(await super().status(name), is_up=True)
+
+
+class StaysUp(MemoryMirrors):
+    async def down(self, name: str) -> None:
+        if name in self.node.sides:
+            drbd.disconnect(self.node.side(name), force=False)
+
+
+class ForgetsThePeer(MemoryMirrors):
+    """Sends everything each time."""
+
+    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+        for volume in spec.volumes:
+            media = self.node.media[volume.device]
+            media.dirty = set(range(len(media.data) // drbd.BLOCK_BYTES))
+        return await super().connect(spec)
+
+
+class DiscardsByItself(MemoryMirrors):
+    """What an automatic after-split-brain rule does."""
+
+    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+        other = self.node.other.sides.get(spec.name)
+        for volume in self.node.sides[spec.name].volumes.values() if other and spec.name in self.node.sides else ():
+            theirs = other.volumes[volume.number].media if other else volume.media
+            if theirs.current != volume.media.current:
+                volume.media.bitmap, volume.media.current = 0, theirs.bitmap
+        return await super().connect(spec)
+
+
+class VerifiesNothing(MemoryMirrors):
+    async def verify(self, name: str) -> None:
+        self.node.side(name)
+
+
+class FindsTooMuch(MemoryMirrors):
+    async def verify(self, name: str) -> None:
+        self.node.side(name).volumes[0].media.dirty.add(0)
+
+
+class NeedsNoMetadata(MemoryMirrors):
+    def metadata_bytes(self, size_bytes: int) -> int:
+        return 4096
+
+
+C = MirrorContract
+FAULTS = [
+    (OutdatesWithoutLeaving, C.test_outdating_takes_even_while_connected_and_is_read_back),
+    (OutdatesAPrimary, C.test_a_primary_is_never_outdated),
+    (Forces, C.test_a_side_without_data_is_not_promoted),
+    (Forces, C.test_there_is_one_primary),
+    (TrustsNobodyListening, C.test_unconnected_nobody_is_promoted_without_an_arbiter),
+    (PromotesAgainstAnActivePeer, C.test_an_active_peer_forbids_the_promotion),
+    (TrustsARebootedSide, C.test_a_rebooted_side_is_only_consistent_and_unreachable_does_not_promote_it),
+    (AttachesWithoutMetadata, C.test_without_metadata_nothing_is_attached),
+    (AttachesAnew, C.test_an_attached_mirror_is_secondary_unconnected_and_without_data),
+    (OverwritesMetadata, C.test_metadata_that_is_there_stays),
+    (WipesWhileUp, C.test_metadata_is_wiped_only_when_the_mirror_is_down),
+    (WipesNothing, C.test_metadata_is_wiped_only_when_the_mirror_is_down),
+    (ZeroesHalf, C.test_zeroing_makes_every_byte_zero_and_tells_how_far_it_is),
+    (ZeroesWhatIsInUse, C.test_a_device_in_use_is_not_zeroed),
+    (SkipsAnySync, C.test_the_first_sync_is_not_skipped_unconnected),
+    (SkipsAnySync, C.test_a_side_with_data_behind_it_never_skips_a_sync),
+    (SyncsWhenItShouldSkip, C.test_the_first_sync_of_equal_sides_is_skipped_without_sending_data),
+    (SyncsTheWrongWay, C.test_a_full_sync_keeps_the_source_and_brings_all_of_it_to_the_peer),
+    (StaysFreshAfterAFullSync, C.test_after_a_full_sync_the_metadata_is_fresh_no_more),
+    (DemotesWhatIsOpen, C.test_a_device_held_open_is_neither_demoted_nor_taken_down),
+    (ThawsByItself, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
+    (NeverAsks, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
+    (ServesTwice, C.test_only_one_answers_fence_requests),
+    (HearsNothing, C.test_a_watcher_hears_the_name_of_what_changed),
+    (HidesTheFreeze, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
+    (InventsAMirror, C.test_a_mirror_nobody_attached_is_not_up_and_its_absence_is_no_error),
+    (StaysUp, C.test_down_takes_it_out_and_may_be_repeated),
+    (ForgetsThePeer, C.test_a_reconnected_peer_gets_only_what_it_missed),
+    (DiscardsByItself, C.test_diverged_sides_stay_apart),
+    (VerifiesNothing, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
+    (FindsTooMuch, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
+    (NeedsNoMetadata, C.test_room_for_metadata_grows_with_the_volume),
+]
+
+
+def _bed(driver: type[MemoryMirrors]) -> MemoryMirrorBed:
+    bed = MemoryMirrorBed(driver.make_pair)
+    bed.within_s = 0.3
+    return bed
+
+
+@pytest.mark.parametrize(
+    ("driver", "sentence"), FAULTS, ids=[f"{driver.__name__}-{test.__name__[5:40]}" for driver, test in FAULTS]
+)
+async def test_a_driver_with_a_fault_is_rejected(driver: type[MemoryMirrors], sentence: object) -> None:
+    with pytest.raises((AssertionError, pytest.fail.Exception, HoldfastError, OSError, TimeoutError)):
+        await sentence(MirrorContract(), _bed(driver))  # type: ignore[operator]
+
+
+async def test_the_sentence_about_freezing_holds_with_fencing_and_fails_without() -> None:
+    """The control of the model itself: with `dont-care` the write that must wait is acknowledged at once."""
+    sentence = MirrorContract().test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides
+    await sentence(_bed(MemoryMirrors))
+    with pytest.raises(AssertionError):
+        await sentence(_bed(ThawsByItself))
