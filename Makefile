@@ -9,10 +9,10 @@ RUN := XDG_CACHE_HOME=$(CURDIR)/.cache .venv/bin/python
 # `make unit ARGS="-k pools"` hands further arguments to pytest.
 ARGS ?=
 # Of these, what exists by now.
-CHECKED := $(wildcard cli core demo lab plugins tests)
+CHECKED := $(wildcard conftest.py cli core demo lab plugins tests)
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard core/holdfast/__init__.py cli/holdfast_*/__init__.py \
 	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py)))
-TESTS := $(wildcard tests lab/tests core/tests cli/tests plugins/*/tests)
+TESTS := $(wildcard conftest.py tests lab/tests core/tests cli/tests plugins/*/tests)
 
 .PHONY: help
 help: ## Show what can be done

@@ -7,6 +7,7 @@ python_is_new_enough() {
 # Print the Python to use: PYTHON if it is given, else Debian's, else the first that is new enough.
 find_python() {
   local name
+  # shellcheck disable=SC2086
   for name in ${PYTHON:-/usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14}; do
     if command -v "$name" >/dev/null && python_is_new_enough "$name"; then
       command -v "$name"

@@ -1,0 +1,78 @@
+"""The tree keeps the house rules; each exception is listed here with its reason, and no longer than it is needed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import pytest
+
+from tests.architecture import rules
+from tests.architecture.rules import ROOT, Module
+
+Rule = Callable[[Module], Iterator[str]]
+
+LONG: Mapping[str, str] = {}
+STARTS_PROCESSES: Mapping[str, str] = {
+    "core/holdfast/system/command.py": "it is the one way to run a command",
+}
+REVEALS: Mapping[str, str] = {
+    "core/holdfast/values.py": "it defines Secret and the codec",
+}
+SAYS_STATUSES: Mapping[str, str] = {
+    "core/holdfast/api/errors.py": "it holds the table",
+}
+NONE: Mapping[str, str] = {}
+
+
+def broken(modules: Iterable[Module], rule: Rule, allowed: Mapping[str, str]) -> list[str]:
+    """What breaks a rule unexplained, and explanations that nothing needs any more."""
+    found = {module.path: sorted(set(rule(module))) for module in modules}
+    complaints = [f"{path}: {what}" for path, whats in found.items() for what in whats if path not in allowed]
+    return complaints + [f"{path}: needs no exception" for path in allowed if not found.get(path)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        (rules.length, LONG),
+        (rules.vague_names, NONE),
+        (rules.process_starts, STARTS_PROCESSES),
+        (rules.revealed_secrets, REVEALS),
+        (rules.unfinished, NONE),
+    ],
+)
+def test_the_product_keeps_the_rule(rule: Rule, allowed: Mapping[str, str]) -> None:
+    assert broken(rules.product(), rule, allowed) == []
+
+
+@pytest.mark.parametrize("rule", [rules.length, rules.vague_names, rules.unfinished])
+def test_the_bench_keeps_the_rule(rule: Rule) -> None:
+    assert broken(rules.bench(), rule, NONE) == []
+
+
+def test_only_one_module_maps_errors_to_http_statuses() -> None:
+    api = (module for module in rules.product() if module.path.startswith("core/holdfast/api/"))
+
+    assert broken(api, rules.error_statuses, SAYS_STATUSES) == []
+
+
+def test_every_package_is_typed() -> None:
+    packages = [ROOT / "core/holdfast", *ROOT.glob("cli/holdfast_*"), *ROOT.glob("plugins/*/holdfast_*")]
+
+    assert [package.name for package in packages if not (package / "py.typed").is_file()] == []
+
+
+def test_every_plugin_is_named_where_its_imports_and_types_are_checked() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    plugins = {package.name for package in ROOT.glob("plugins/*/holdfast_*")}
+    contracts = {contract["id"]: contract for contract in tools["importlinter"]["contracts"]}
+
+    assert plugins <= set(tools["importlinter"]["root_packages"])
+    assert plugins <= set(contracts["no-mechanism"]["forbidden_modules"])
+    assert plugins <= set(contracts["contract-only"]["source_modules"])
+    assert plugins == set(contracts["plugins-apart"]["modules"])
+    assert plugins <= set(contracts["lab-apart"]["forbidden_modules"])
+    assert {f"plugins/{name.removeprefix('holdfast_')}" for name in plugins} <= set(
+        tools["mypy"]["mypy_path"].split(":")
+    )
