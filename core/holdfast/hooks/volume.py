@@ -117,7 +117,9 @@ class VolumeDriver(Driver):
         """Make a pool of whole disks.
 
         A disk that carries any signature is refused (ConflictError, naming what it carries) unless
-        `overwrite[disk]` names exactly the signatures that are found there now.
+        `overwrite[disk]` names exactly the signatures that are found there now. Raises BusyError for a disk that
+        is in use, whatever `overwrite` says, and NotFoundError for one that does not exist. The name taken by a
+        pool of other disks is ConflictError.
         """
 
     @abstractmethod
@@ -138,10 +140,6 @@ class VolumeDriver(Driver):
 
         Raises NotFoundError; UnavailableError, naming them, when some stay unavailable. The others are available then.
         """
-
-    @abstractmethod
-    async def activate_pool(self, name: str) -> None:
-        """Make every volume, metadata volume and snapshot of a pool available, as after a boot."""
 
     @abstractmethod
     async def create_volume(self, spec: VolumeSpec) -> Volume:

@@ -1,0 +1,1 @@
+"""Pools, volumes and snapshots by LVM, file systems by XFS."""

@@ -1,0 +1,148 @@
+"""Mounted file systems: mounting, unmounting, and telling who is in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason
+from holdfast.hooks.base import Host
+from holdfast_volume_lvm import holders
+from holdfast_volume_lvm.report import LogicalVolume
+from holdfast_volume_lvm.settings import Settings
+from holdfast_volume_lvm.tools import Tools
+
+log = logging.getLogger(__name__)
+
+_MOUNTS = "/proc/self/mountinfo"
+# File systems may be stacked on one directory, by us never.
+_DEEPEST = 8
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """One line of mountinfo (proc(5))."""
+
+    number: str
+    """The device number, `254:0`."""
+    directory: str
+    is_read_only: bool
+
+
+def parse_mounts(text: str) -> tuple[Mounted, ...]:
+    """Read mountinfo; what was mounted last on a directory comes last."""
+    return tuple(_mounted(line.split(" ")) for line in text.splitlines())
+
+
+def _mounted(fields: list[str]) -> Mounted:
+    directory = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
+    return Mounted(fields[2], directory, "ro" in fields[5].split(","))
+
+
+class Mounts:
+    """Mounts by mount(8), looks in mountinfo. See VolumeDriver."""
+
+    def __init__(self, host: Host, tools: Tools, settings: Settings) -> None:
+        self._host = host
+        self._tools = tools
+        self._options = settings.mount_options
+
+    async def mount(self, device: str, directory: str, *, read_only: bool) -> None:
+        """See VolumeDriver."""
+        place = _resolve(directory)
+        number = self._number(device)
+        if found := self._at(place):
+            if (found.number, found.is_read_only) == (number, read_only):
+                return
+            how = "read-only" if found.is_read_only else "writable"
+            text = f"device {found.number} is mounted {how} at {place} already"
+            raise ConflictError(text, reasons=[Reason("mounted-otherwise", text, "unmount it first")])
+        self._make_directory(place)
+        # nouuid: a snapshot has the identifier of its volume, and XFS mounts no two of one. Never norecovery: a
+        # snapshot is consistent only after its log was replayed, which a read-only mount does too.
+        options = ("ro" if read_only else "rw", "nouuid", *self._options)
+        argv = ["mount", "-t", "xfs", "-o", ",".join(options), device, place]
+        await self._tools.work(argv, f"mounting {device} at {place}")
+        log.info("mounted %s at %s", device, place)
+
+    async def unmount(self, directory: str) -> None:
+        """See VolumeDriver."""
+        place = _resolve(directory)
+        for _ in range(_DEEPEST):
+            found = self._at(place)
+            if found is None:
+                return
+            try:
+                await self._tools.work(["umount", place], f"unmounting {place}")
+            except BusyError as reason:
+                if await self._is_dead(found):
+                    # Whoever still has a file open there gets errors from it and nothing else.
+                    log.warning("taking %s away while it is in use: its device is gone or void", place)
+                    await self._tools.work(["umount", "--lazy", place], f"unmounting {place}")
+                    continue
+                users = await asyncio.to_thread(holders.of_directory, self._host.kernel, place)
+                raise _busy(f"{place} is in use", users) from reason
+            log.info("unmounted %s", place)
+        raise BusyError(f"{place} is still mounted after it was unmounted {_DEEPEST} times")
+
+    def refuse_open(self, volume: LogicalVolume) -> None:
+        """Raise BusyError, naming who is known to use it, when a device is held open."""
+        if not volume.is_open or volume.number is None:
+            return
+        users = holders.of_device(self._host.kernel, volume.number, self.places_of(volume.number))
+        raise _busy(f"{volume.group}/{volume.name} is in use", users)
+
+    def places_of(self, number: str) -> tuple[str, ...]:
+        """Where the device with this number is mounted."""
+        return tuple(mounted.directory for mounted in self._all() if mounted.number == number)
+
+    def _all(self) -> tuple[Mounted, ...]:
+        return parse_mounts(self._host.kernel.read(_MOUNTS))
+
+    def _at(self, place: str) -> Mounted | None:
+        found = [mounted for mounted in self._all() if mounted.directory == place]
+        return found[-1] if found else None
+
+    def _number(self, device: str) -> str:
+        try:
+            number = self._host.kernel.path(device).stat().st_rdev
+        except OSError as reason:
+            text = f"there is no device {device}"
+            remedy = "look whether its volume exists and its pool is active"
+            raise NotFoundError(text, reasons=[Reason("no-such-device", text, remedy)]) from reason
+        return f"{os.major(number)}:{os.minor(number)}"
+
+    def _make_directory(self, place: str) -> None:
+        try:
+            self._host.kernel.path(place).mkdir(parents=True, exist_ok=True)
+        except OSError as reason:
+            text = f"the directory {place} cannot be made: {reason.strerror}"
+            raise ConflictError(text, reasons=[Reason("no-directory", text, "choose another directory")]) from reason
+
+    async def _is_dead(self, mounted: Mounted) -> bool:
+        """Whether the device under a mount is gone, or is a snapshot that can never be read again."""
+        if not self._host.kernel.exists(f"/sys/dev/block/{mounted.number}"):
+            return True
+        report = await self._tools.report()
+        return any(v.is_void for group in report.groups for v in group.volumes if v.number == mounted.number)
+
+
+def _busy(text: str, users: tuple[str, ...]) -> BusyError:
+    # Mirrors and targets hold a device inside the kernel, where no list shows it.
+    known = users or ("something in the kernel, such as a mirror or a target",)
+    reasons = [Reason("in-use", f"{text} by {user}", "end what uses it") for user in known]
+    return BusyError(f"{text} by {', '.join(known)}", reasons=reasons)
+
+
+def _resolve(directory: str) -> str:
+    """The directory as mountinfo shows it. Its last part is not looked at: a dead file system may be there."""
+    path = Path(directory)
+    if not path.is_absolute() or path.name in ("", ".."):
+        text = f"{directory!r} is no directory to mount at"
+        raise ConflictError(text, reasons=[Reason("bad-directory", text, "give an absolute path")])
+    return str(Path(os.path.realpath(path.parent)) / path.name)

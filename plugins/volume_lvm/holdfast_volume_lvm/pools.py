@@ -1,0 +1,164 @@
+"""Pools: volume groups that carry our tag."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from holdfast.errors import (
+    BusyError,
+    ConflictError,
+    HoldfastError,
+    InvalidError,
+    NotFoundError,
+    Reason,
+    RefusedError,
+    UnavailableError,
+    VerificationError,
+)
+from holdfast.hooks.volume import Disk, Pool
+from holdfast_volume_lvm import disks, inventory
+from holdfast_volume_lvm.naming import OURS, check_name, disk_mark, new_disk_uuid
+from holdfast_volume_lvm.report import Group, PhysicalVolume, Report
+from holdfast_volume_lvm.settings import Settings
+from holdfast_volume_lvm.tools import Tools
+
+log = logging.getLogger(__name__)
+
+
+class Pools:
+    """Makes and removes pools. See VolumeDriver."""
+
+    def __init__(self, tools: Tools, settings: Settings) -> None:
+        self._tools = tools
+        self._settings = settings
+
+    async def list_disks(self) -> tuple[Disk, ...]:
+        """See VolumeDriver."""
+        listing = await self._tools.look(disks.ARGV, "the block devices")
+        devices = disks.parse_devices(listing.stdout)
+        return await disks.list_disks(devices, await self._tools.report(), self._tools.signatures)
+
+    async def create(self, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
+        """See VolumeDriver.
+
+        Each disk is prepared by a command of its own, with an identifier that tells which pool it was
+        meant for: what an interruption leaves behind is known again, and used.
+        """
+        check_name(name, "name")
+        if not paths or len(set(paths)) != len(paths):
+            text = "a pool needs at least one disk, and each only once"
+            raise InvalidError(text, reasons=[Reason("bad-disks", text, "name each disk once", "disks")])
+        report = await self._tools.report()
+        if group := report.find(name):
+            return _as_asked(group, paths)
+        known = {disk.path: disk for disk in await self.list_disks()}
+        prepared = {disk.path for disk in report.orphans if disk.uuid.startswith(disk_mark(name))}
+        if reasons := [reason for path in paths for reason in _objections(path, known, prepared, overwrite)]:
+            raise _refusal(reasons)
+        for path in paths:
+            if path not in prepared:
+                await self._prepare(name, known[path])
+        await self._tools.change(["vgcreate", "--addtag", OURS, name, *paths], f"the pool {name}")
+        group = (await self._tools.report()).find(name)
+        if group is None:
+            raise VerificationError(f"the pool {name} was made and is not there")
+        log.info("made the pool %s of %s", name, ", ".join(paths))
+        return _as_asked(group, paths)
+
+    async def _prepare(self, pool: str, disk: Disk) -> None:
+        if disk.signatures:
+            log.info("erasing %s from %s, as asked", ", ".join(disk.signatures), disk.path)
+            await self._tools.wipe(disk.path)
+        # Without --yes: whatever appeared on the disk since we looked, LVM itself then refuses.
+        await self._tools.change(
+            [
+                *("pvcreate", "--norestorefile", "--uuid", new_disk_uuid(pool)),
+                *("--metadatasize", f"{self._settings.pv_metadata_bytes}b", disk.path),
+            ],
+            f"the disk {disk.path}",
+        )
+
+    async def list(self) -> tuple[Pool, ...]:
+        """See VolumeDriver."""
+        return tuple(inventory.pool_of(group) for group in inventory.pools(await self._tools.report()))
+
+    async def get(self, name: str) -> Pool:
+        """See VolumeDriver."""
+        return inventory.pool_of(inventory.find_pool(await self._tools.report(), name))
+
+    async def delete(self, name: str) -> None:
+        """See VolumeDriver."""
+        report = await self._tools.report()
+        group = report.find(name)
+        if group is not None and group.is_ours:
+            if group.volumes:
+                text = f"the pool {name} still has {', '.join(sorted(volume.name for volume in group.volumes))}"
+                raise BusyError(text, reasons=[Reason("pool-not-empty", text, "delete its volumes first")])
+            await self._tools.change(["vgremove", name], f"the pool {name}")
+            report = await self._tools.report()
+        # Also those that an interrupted making or deletion left prepared.
+        for disk in _left_behind(report, name):
+            await self._tools.change(["pvremove", disk.path], f"the disk {disk.path}")
+        log.info("the pool %s is gone", name)
+
+    async def activate(self, name: str) -> None:
+        """See VolumeDriver. Resumes what a killed LVM left suspended, too."""
+        group = inventory.find_pool(await self._tools.report(), name)
+        ours = [volume for volume in group.volumes if volume.role is not None]
+        if stuck := [f"{name}/{volume.name}" for volume in ours if volume.is_suspended]:
+            log.warning("resuming %s, which something left suspended", ", ".join(stuck))
+            await self._tools.change(["lvchange", "--refresh", *stuck], f"the pool {name}")
+        waiting = [f"{name}/{volume.name}" for volume in ours if not volume.is_active]
+        if not waiting:
+            return
+        failure: Exception | None = None
+        try:
+            await self._tools.change(["lvchange", "--activate", "y", *waiting], f"the pool {name}")
+        except (NotFoundError, ConflictError, UnavailableError) as reason:
+            failure = reason  # LVM goes on with the others; what counts is what is active afterwards
+        group = inventory.find_pool(await self._tools.report(), name)
+        still = [volume.name for volume in group.volumes if volume.role is not None and not volume.is_active]
+        if still:
+            text = f"in the pool {name} stay unavailable: {', '.join(still)}"
+            remedy = "look whether a disk of the pool is missing"
+            raise UnavailableError(text, reasons=[Reason("not-active", text, remedy)]) from failure
+
+
+def _as_asked(group: Group, paths: tuple[str, ...]) -> Pool:
+    pool = inventory.pool_of(group)
+    if not group.is_ours:
+        text = f"there is a volume group {group.name} that is not of this product"
+        raise ConflictError(text, reasons=[Reason("foreign-group", text, "choose another name", "name")])
+    if set(pool.disks) != set(paths):
+        text = f"there is a pool {group.name} of {', '.join(pool.disks)}"
+        raise ConflictError(text, reasons=[Reason("pool-exists", text, "choose another name", "name")])
+    return pool
+
+
+def _left_behind(report: Report, name: str) -> list[PhysicalVolume]:
+    return [disk for disk in report.orphans if disk.uuid.startswith(disk_mark(name))]
+
+
+def _refusal(reasons: list[Reason]) -> HoldfastError:
+    codes = {reason.code for reason in reasons}
+    kind = NotFoundError if "no-such-disk" in codes else BusyError if "disk-in-use" in codes else RefusedError
+    return kind("; ".join(reason.text for reason in reasons), reasons=reasons)
+
+
+def _objections(
+    path: str, known: Mapping[str, Disk], prepared: set[str], overwrite: Mapping[str, tuple[str, ...]]
+) -> list[Reason]:
+    """Why a disk must not become part of a pool."""
+    disk = known.get(path)
+    if disk is None:
+        return [Reason("no-such-disk", f"{path} is no disk of this node", "look at the list of disks", "disks")]
+    if disk.used_by is not None:
+        return [Reason("disk-in-use", f"{path} is used by {disk.used_by}", "choose a disk that is free", "disks")]
+    if path in prepared or not disk.signatures or set(overwrite.get(path, ())) == set(disk.signatures):
+        return []
+    carried = ", ".join(disk.signatures)
+    named = ", ".join(overwrite.get(path, ()))
+    text = f"{path} carries {carried}" + (f", not {named}" if named else "")
+    remedy = f"to destroy what it holds, say that {path} may be overwritten and carries exactly {carried}"
+    return [Reason("disk-carries-data", text, remedy, "overwrite")]

@@ -1,0 +1,94 @@
+"""Thick snapshots with a reserve of their own."""
+
+from __future__ import annotations
+
+import logging
+
+from holdfast.errors import ConflictError, InvalidError, Reason, VerificationError
+from holdfast.hooks.volume import Snapshot, SnapshotSpec
+from holdfast_volume_lvm import inventory
+from holdfast_volume_lvm.mounts import Mounts
+from holdfast_volume_lvm.naming import Role, check_length, check_name, snapshot_name, tags_of
+from holdfast_volume_lvm.report import Group, LogicalVolume
+from holdfast_volume_lvm.settings import Settings
+from holdfast_volume_lvm.tools import Tools
+from holdfast_volume_lvm.volumes import refuse_without_room
+
+log = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """Makes and destroys snapshots. See VolumeDriver."""
+
+    def __init__(self, tools: Tools, mounts: Mounts, settings: Settings) -> None:
+        self._tools = tools
+        self._mounts = mounts
+        self._settings = settings
+
+    async def create(self, spec: SnapshotSpec) -> Snapshot:
+        """See VolumeDriver. LVM itself freezes a mounted file system; frozen before, LVM would wait for ever."""
+        _check(spec)
+        group = inventory.find_pool(await self._tools.report(), spec.pool)
+        volume = inventory.find_volume(group, spec.volume)
+        name = snapshot_name(spec.volume, spec.name)
+        found = group.find(name)
+        if found is not None and found.role is Role.SNAPSHOT and found.origin is None:
+            await self._remove(found)  # a making that was interrupted before it became a snapshot
+            group = inventory.find_pool(await self._tools.report(), spec.pool)
+            found = group.find(name)
+        if found is not None:
+            _refuse_another(found, group, spec)
+            return inventory.snapshot_of(found)
+        size_bytes = group.round_up(spec.reserve_bytes)
+        refuse_without_room(group, size_bytes, f"the reserve of the snapshot {spec.name}", "reserve_bytes")
+        subject = f"the snapshot {spec.name} of {spec.pool}/{spec.volume}"
+        if not volume.is_active:
+            await self._tools.change(["lvchange", "--activate", "y", f"{spec.pool}/{spec.volume}"], subject)
+        argv = ["lvcreate", "--snapshot", "--name", name, "--extents", str(size_bytes // group.extent_bytes)]
+        argv += ["--chunksize", f"{self._settings.snapshot_chunk_bytes}b"]
+        argv += [word for tag in tags_of(Role.SNAPSHOT) for word in ("--addtag", tag)]
+        await self._tools.change([*argv, f"{spec.pool}/{spec.volume}"], subject)
+        for made in await self.list(spec.pool):
+            if (made.volume, made.name) == (spec.volume, spec.name):
+                log.info("made %s with a reserve of %d bytes", subject, made.reserve_bytes)
+                return made
+        raise VerificationError(f"{subject} was made and is not there")
+
+    async def list(self, pool: str | None) -> tuple[Snapshot, ...]:
+        """See VolumeDriver."""
+        report = await self._tools.report()
+        groups = inventory.pools(report) if pool is None else iter([inventory.find_pool(report, pool)])
+        return tuple(inventory.snapshot_of(found) for group in groups for found in inventory.snapshots(group))
+
+    async def delete(self, pool: str, volume: str, name: str) -> None:
+        """See VolumeDriver."""
+        group = (await self._tools.report()).find(pool)
+        found = group.find(snapshot_name(volume, name)) if group is not None and group.is_ours else None
+        if found is None or found.role is not Role.SNAPSHOT:
+            return
+        self._mounts.refuse_open(found)
+        await self._remove(found)
+        log.info("destroyed the snapshot %s of %s/%s", name, pool, volume)
+
+    async def _remove(self, found: LogicalVolume) -> None:
+        # --yes answers the question whether an active one may go: its device is not open, and was asked for.
+        full_name = f"{found.group}/{found.name}"
+        await self._tools.change(["lvremove", "--yes", full_name], f"the snapshot {full_name}")
+
+
+def _check(spec: SnapshotSpec) -> None:
+    check_name(spec.name, "name")
+    check_length(spec.pool, snapshot_name(spec.volume, spec.name))
+    if spec.reserve_bytes <= 0:
+        text = "a reserve is at least one byte"
+        raise InvalidError(text, reasons=[Reason("bad-size", text, "ask for more", "reserve_bytes")])
+
+
+def _refuse_another(found: LogicalVolume, group: Group, spec: SnapshotSpec) -> None:
+    wanted = group.round_up(spec.reserve_bytes)
+    # LVM gives no more than the whole volume and its bookkeeping can ever need.
+    is_capped = found.origin_size_bytes < found.size_bytes < wanted
+    if found.role is Role.SNAPSHOT and found.origin == spec.volume and (found.size_bytes == wanted or is_capped):
+        return
+    text = f"there is {found.group}/{found.name} already, with {found.size_bytes} bytes"
+    raise ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])

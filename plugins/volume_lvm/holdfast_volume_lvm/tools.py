@@ -1,0 +1,92 @@
+"""The commands that do the work: LVM's, and those that look at or write a device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from holdfast.errors import SystemCommandError
+from holdfast.hooks.base import Host
+from holdfast.system.command import Completed
+from holdfast_volume_lvm import report
+from holdfast_volume_lvm.disks import parse_signatures
+from holdfast_volume_lvm.errors import translate
+from holdfast_volume_lvm.report import Report
+from holdfast_volume_lvm.settings import Settings
+
+
+def configuration(rejected_devices: Sequence[str]) -> str:
+    """What our commands of LVM are told, whatever lvm.conf says.
+
+    The devices file would switch the filter off (lvmdevices(8)). No backup and archive: the metadata on
+    each disk has its own history, and a hundred thousand archive files slow every command. No monitoring:
+    dmeventd would unmount overflown snapshots behind our back. ignore_suspended_devices: reading from a
+    suspended device waits for ever.
+    """
+    filters = ", ".join(f'"r|{pattern}|"' for pattern in rejected_devices)
+    return (
+        f"devices {{ global_filter=[{filters}] use_devicesfile=0 ignore_suspended_devices=1 }} "
+        "backup { backup=0 archive=0 } activation { monitoring=0 } global { notify_dbus=0 }"
+    )
+
+
+class Tools:
+    """Runs commands with the time limits of the settings; failures come translated (errors.py)."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self._host = host
+        self._settings = settings
+        self._configuration = configuration(settings.rejected_devices)
+
+    async def report(self) -> Report:
+        """Everything LVM knows, now."""
+        done = await self.look(self._lvm(report.ARGV), "LVM")
+        return report.parse(done.stdout)
+
+    async def change(self, argv: Sequence[str], subject: str) -> None:
+        """Run a command of LVM to its end, also when the caller is cancelled meanwhile.
+
+        Killed half-way LVM may leave a volume suspended, with all its input and output waiting. Only
+        `change_timeout_s` kills it; `activate_pool` then resumes what it left.
+        """
+        running = asyncio.ensure_future(self._run(self._lvm(argv), self._settings.change_timeout_s, subject))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait({running})
+            raise
+
+    async def look(self, argv: Sequence[str], subject: str) -> Completed:
+        """Run a command that changes nothing."""
+        return await self._run(argv, self._settings.look_timeout_s, subject)
+
+    async def work(self, argv: Sequence[str], subject: str) -> Completed:
+        """Run a command that makes, mounts or unmounts a file system."""
+        return await self._run(argv, self._settings.file_system_timeout_s, subject)
+
+    async def signatures(self, device: str) -> tuple[str, ...]:
+        """What a device carries: file systems, partition tables, members of arrays and groups."""
+        # wipefs, not blkid: it shows every signature, where blkid stops at the first or at an ambivalence.
+        done = await self.look(["wipefs", "--json", "--noheadings", device], device)
+        return parse_signatures(done.stdout)
+
+    async def wipe(self, device: str) -> None:
+        """Erase every signature of a device that nothing holds."""
+        await self._run(["wipefs", "--all", device], self._settings.look_timeout_s, device)
+
+    async def zero(self, device: str, size_bytes: int) -> None:
+        """Write zeros over a whole device."""
+        timeout_s = self._settings.look_timeout_s + size_bytes / self._settings.zero_bytes_s
+        await self._run(["blkdiscard", "--zeroout", device], timeout_s, device)
+
+    def _lvm(self, argv: Sequence[str]) -> list[str]:
+        return ["lvm", argv[0], "--config", self._configuration, *argv[1:]]
+
+    async def _run(self, argv: Sequence[str], timeout_s: float, subject: str) -> Completed:
+        try:
+            return await self._host.commands.run(argv, timeout_s=timeout_s)
+        except SystemCommandError as reason:
+            known = translate(reason, subject)
+            if known is reason:
+                raise
+            raise known from reason
