@@ -46,7 +46,7 @@ def in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
 
 def side_by_side(functions: Sequence[Callable[[], None]], *, at_once: int = 8) -> None:
     """Run all, some at the same time, wait for all, then raise the first error in their order."""
-    errors: list[Exception | None] = [None] * len(functions)
+    errors: list[BaseException | None] = [None] * len(functions)
     waiting = iter(enumerate(functions))
     lock = threading.Lock()
 
@@ -58,7 +58,7 @@ def side_by_side(functions: Sequence[Callable[[], None]], *, at_once: int = 8) -
                 return
             try:
                 function()
-            except Exception as reason:
+            except BaseException as reason:
                 errors[number] = reason
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(at_once, len(functions)))]
