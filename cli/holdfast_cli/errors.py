@@ -42,7 +42,7 @@ class ProblemError(Exception):
         self.intro = intro
 
 
-# 400 and 422 speak of what was typed; 412 and 428 of a state that changed, or was not named.
+# 400 and 422 speak of what was typed; 412, 428 and 507 of a state that is another than was taken for granted.
 _CODES = {
     400: Exit.USAGE,
     401: Exit.DENIED,
@@ -53,6 +53,7 @@ _CODES = {
     422: Exit.USAGE,
     428: Exit.CONFLICT,
     504: Exit.TIMEOUT,
+    507: Exit.CONFLICT,
 }
 
 

@@ -43,7 +43,8 @@ class Change:
         document = self.session.send(method, path, body, asked)
         if self.is_dry_run:
             say("nothing was changed: every check passed")
-            self.session.show(document)
+            if self.session.as_json:
+                self.session.show(document)
         elif not is_job(document):
             self.session.show(document)
         elif self.is_async:

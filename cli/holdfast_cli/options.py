@@ -1,4 +1,4 @@
-"""What every command that reads, and every command that changes, has in common."""
+"""What every command that is answered at once, and every command that starts a job, has in common."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Command = Callable[..., None]
 _json = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
 
 
-def reading(function: Command) -> Command:
-    """Give a command `--json` and, as its first argument, the Session."""
+def immediate(function: Command) -> Command:
+    """Give a command that is answered at once `--json` and, as its first argument, the Session."""
 
     @_json
     @click.pass_context
@@ -32,7 +32,7 @@ def reading(function: Command) -> Command:
 
 
 def changing(function: Command) -> Command:
-    """Give a command the options of all changes and, as its first argument, the Change."""
+    """Give a command that starts a job the options of all of them and, as its first argument, the Change."""
 
     @_json
     @click.option("--async", "is_async", is_flag=True, help="Do not wait: print the id of the job.")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from cli.tests.examples import CHANGES, READS, Example
 from cli.tests.fake_node import FakeNode, Reply, Run, job
 
 CREATE = ("volume", "create", "v1", "--pool", "p", "--size", "1GiB", "--kind", "nas")
@@ -142,48 +142,6 @@ def test_what_destroys_data_needs_its_name_again_and_never_prompts_off_a_termina
     assert node.asked == []
 
 
-def test_a_confirmed_name_goes_to_the_daemon(holdfast: Run, node: FakeNode) -> None:
-    node.on("DELETE", "/v1/volumes/v1", Reply(job()))
-    node.on("DELETE", "/v1/snapshots/v1/s1", Reply(job()))
-    node.on("POST", "/v1/groups/g1/promote", Reply(job()))
-
-    assert holdfast("volume", "delete", "v1", "--confirm", "v1") == 0
-    assert holdfast("snapshot", "delete", "v1", "s1", "--confirm", "s1") == 0
-    assert holdfast("group", "promote", "g1", "--confirm", "g1") == 0
-
-    assert [asked.query for asked in node.asked] == [{"confirm": "v1"}, {"confirm": "s1"}, {}]
-    assert node.asked[2].body == {"confirm": "g1"}
-
-
-def test_a_password_comes_from_a_file(holdfast: Run, node: FakeNode, tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_text("s3cret pass\n")
-    node.on("POST", "/v1/replica-shares", Reply(job()))
-
-    code = holdfast(
-        "replica-share",
-        "create",
-        "r1",
-        "--share",
-        "s1",
-        "--user",
-        "u",
-        "--password-file",
-        str(file),
-        "--allow",
-        "10.0.0.1",
-    )
-
-    assert code == 0
-    assert node.asked[0].body == {
-        "name": "r1",
-        "share": "s1",
-        "user": "u",
-        "password": "s3cret pass",
-        "allowed_sources": ["10.0.0.1"],
-    }
-
-
 def test_a_password_comes_from_standard_input(holdfast: Run, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("s3cret\n"))
     node.on("POST", "/v1/replication-tasks", Reply(job()))
@@ -209,19 +167,34 @@ def test_a_file_that_holds_no_password_is_refused(holdfast: Run, node: FakeNode,
     file = tmp_path / "password"
     file.write_text(text)
 
-    code = holdfast("replica-share", "create", "r1", "--share", "s1", "--user", "u", "--password-file", str(file))
+    code = holdfast(
+        "replica-share",
+        "create",
+        "r1",
+        "--share",
+        "s1",
+        "--user",
+        "u",
+        "--password-file",
+        str(file),
+        "--allow",
+        "10.0.0.1",
+    )
 
     assert code == 2
     assert node.asked == []
 
 
-def test_no_option_takes_a_password_or_a_token_itself(holdfast: Run) -> None:
+def test_no_option_takes_a_password_or_a_token_itself(holdfast: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("--password", "--token"):
-        assert holdfast("replica-share", "create", "r1", "--share", "s1", "--user", "u", option, "x") == 2
+        code = holdfast("replica-share", "create", "r1", "--share", "s1", "--user", "u", "--allow", "::1", option, "x")
+
+        assert code == 2
+        assert f"No such option '{option}'" in capsys.readouterr().err
 
 
 def test_enabling_the_agent_keeps_what_is_not_named(holdfast: Run, node: FakeNode) -> None:
-    node.on("GET", "/v1/agent", Reply({"is_enabled": False, "address": "10.0.0.2", "port": 873, "status": "off"}))
+    node.on("GET", "/v1/agent", Reply({"is_enabled": False, "address": "10.0.0.2", "port": 873, "is_running": False}))
     node.on("PUT", "/v1/agent", Reply(job()))
 
     assert holdfast("agent", "enable", "--port", "8730") == 0
@@ -229,99 +202,19 @@ def test_enabling_the_agent_keeps_what_is_not_named(holdfast: Run, node: FakeNod
     assert node.changes()[0].body == {"is_enabled": True, "address": "10.0.0.2", "port": 8730}
 
 
-BODIES: list[tuple[tuple[str, ...], tuple[str, str], Any]] = [
-    (
-        ("pool", "create", "p", "--disk", "/dev/b", "--disk", "/dev/c", "--overwrite", "/dev/b=ext4"),
-        ("POST", "/v1/pools"),
-        {"name": "p", "disks": ["/dev/b", "/dev/c"], "overwrite": {"/dev/b": ["ext4"]}},
-    ),
-    (
-        ("snapshot", "create", "v1", "s1", "--reserve", "64MiB"),
-        ("POST", "/v1/snapshots"),
-        {"volume": "v1", "name": "s1", "reserve_bytes": 64 * 2**20},
-    ),
-    (
-        ("share", "create", "docs", "--volume", "v1", "--path", "docs"),
-        ("POST", "/v1/shares"),
-        {"name": "docs", "volume": "v1", "path": "docs"},
-    ),
-    (
-        ("mirror", "create", "m1", "--volume", "v1", "--volume", "v2", "--first-sync", "zero"),
-        ("POST", "/v1/mirrors"),
-        {"name": "m1", "volumes": ["v1", "v2"], "first_sync": "zero"},
-    ),
-    (
-        (
-            *("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--portal", "[fd00::9]:3261"),
-            *("--unit", "1=v1", "--allow", "iqn.2026-01.com.example:c"),
-        ),
-        ("POST", "/v1/targets"),
-        {
-            "name": "t1",
-            "mirror": "m1",
-            "portals": [{"address": "10.0.0.9", "port": 3260}, {"address": "fd00::9", "port": 3261}],
-            "units": [{"lun": 1, "volume": "v1"}],
-            "access": [{"initiator": "iqn.2026-01.com.example:c", "chap": None}],
-        },
-    ),
-    (
-        (
-            *("failover", "set", "--ping-node", "10.0.0.5"),
-            *("--link", "client", "eth0", "10.0.0.1", "10.0.0.2", "--link", "rep", "eth1", "10.1.0.1", "10.1.0.2"),
-        ),
-        ("PUT", "/v1/failover"),
-        {
-            "links": [
-                {"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"},
-                {"name": "rep", "interface": "eth1", "local_address": "10.1.0.1", "peer_address": "10.1.0.2"},
-            ],
-            "ping_node": "10.0.0.5",
-        },
-    ),
-    (
-        ("group", "create", "g1", "--mirror", "m1", "--target", "t1", "--address", "10.0.0.9/24@eth0"),
-        ("POST", "/v1/groups"),
-        {
-            "name": "g1",
-            "mirror": "m1",
-            "targets": ["t1"],
-            "addresses": [{"address": "10.0.0.9", "prefix_length": 24, "interface": "eth0"}],
-        },
-    ),
-    (("group", "switchover", "g1", "--to", "b"), ("POST", "/v1/groups/g1/switchover"), {"to": "b"}),
-    (("group", "failback", "g1"), ("POST", "/v1/groups/g1/failback"), None),
-    (("replication-task", "run", "t1"), ("POST", "/v1/replication-tasks/t1/run"), None),
-    (("pairing", "offer"), ("POST", "/v1/pairing/offer"), {}),
-    (("job", "cancel", "j1"), ("POST", "/v1/jobs/j1/cancel"), None),
-]
+@pytest.mark.parametrize("example", [*READS, *CHANGES], ids=lambda example: example.line.split(" -")[0])
+def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path: Path, example: Example) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret-s3cret\n")
+    document = {"items": [], "next_page_token": None, "is_ready": True, **job()}
+    node.on(example.method, example.path, Reply(document))
 
+    assert holdfast(*example.line.replace("PASSWORD", str(file)).split(" ")) == 0
 
-@pytest.mark.parametrize(("arguments", "route", "body"), BODIES)
-def test_what_is_typed_is_what_is_asked(
-    holdfast: Run, node: FakeNode, arguments: tuple[str, ...], route: tuple[str, str], body: Any
-) -> None:
-    node.on(*route, Reply(job()))
-
-    assert holdfast(*arguments) == 0
-
-    assert (node.asked[0].method, node.asked[0].path) == route
-    assert node.asked[0].body == body
-
-
-def test_chap_takes_its_password_from_a_file(holdfast: Run, node: FakeNode, tmp_path: Path) -> None:
-    file = tmp_path / "chap"
-    file.write_text("s3cret\n")
-    node.on("POST", "/v1/targets", Reply(job()))
-
-    code = holdfast(
-        *("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "1=v1"),
-        *("--allow-chap", "iqn.2026-01.com.example:c", "user", str(file)),
-    )
-
-    assert code == 0
-    assert node.asked[0].body["access"] == [
-        {"initiator": "iqn.2026-01.com.example:c", "chap": {"user": "user", "password": "s3cret"}}
-    ]
+    asked = node.asked[0]
+    assert (asked.method, asked.path, asked.query) == (example.method, example.path, example.query)
+    # An empty object and no body at all are the same to the API.
+    assert (asked.body or None) == example.body
 
 
 @pytest.mark.parametrize(
@@ -331,6 +224,13 @@ def test_chap_takes_its_password_from_a_file(holdfast: Run, node: FakeNode, tmp_
         ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "one=v1"),
         ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "1"),
         ("group", "create", "g1", "--mirror", "m1", "--target", "t1", "--address", "10.0.0.9"),
+        ("failover", "set", "--link", "client", "eth0", "10.0.0.1", "10.0.0.2"),
+        (
+            *("failover", "set", "--link", "client", "eth0", "10.0.0.1", "10.0.0.2"),
+            "--no-ping-node",
+            "--ping-node",
+            "x",
+        ),
         ("pool", "create", "p", "--disk", "/dev/b", "--overwrite", "/dev/b"),
         ("mirror", "create", "m1", "--volume", "v1", "--first-sync", "none"),
     ],

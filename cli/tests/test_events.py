@@ -7,7 +7,8 @@ import pytest
 from cli.tests.fake_node import FakeNode, Reply, Run
 from holdfast_cli.nouns.events import Event, parse_events
 
-STREAM = b': hello\n\nid: 7\nevent: job\ndata: {"at": "now", "text": "done"}\n\nid: 8\ndata: half'
+EVENT = {"id": 7, "at": "now", "kind": "job.ended", "subject": "job:j1", "body": {"state": "done"}}
+STREAM = f": hello\n\nid: 7\nevent: job.ended\ndata: {json.dumps(EVENT)}\n\nid: 8\ndata: half".encode()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_events_are_taken_up_where_the_connection_broke(
 
     assert [asked.headers["last-event-id"] for asked in node.asked] == ["5", "7"]
     out, err = capsys.readouterr()
-    assert out == "7  job  now  done\n" * 2
+    assert out == "7  now  job.ended  job:j1  state=done\n" * 2
     assert "trying again" in err
 
 
@@ -59,7 +60,7 @@ def test_each_event_is_one_line_of_json(holdfast: Run, node: FakeNode, capsys: p
     holdfast("events", "--json")
 
     first = capsys.readouterr().out.splitlines()[0]
-    assert json.loads(first) == {"id": "7", "event": "job", "data": {"at": "now", "text": "done"}}
+    assert json.loads(first) == {"id": "7", "event": "job.ended", "data": EVENT}
 
 
 def test_a_stream_that_is_refused_says_why(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:

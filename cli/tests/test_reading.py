@@ -72,19 +72,11 @@ def test_a_name_cannot_leave_its_place_in_the_path(holdfast: Run, node: FakeNode
     assert node.asked[0].path == "/v1/volumes/..%2Fjobs%3Fx%3D1"
 
 
-def test_runs_are_filtered_by_task(holdfast: Run, node: FakeNode) -> None:
-    node.on("GET", "/v1/replication-runs", Reply({"items": [], "next_page_token": None}))
-
-    assert holdfast("replication-run", "list", "--task", "t1") == 0
-
-    assert node.asked[0].query == {"task": "t1"}
-
-
 def test_an_unmet_preflight_is_shown_and_ends_as_a_conflict(
     holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reason = {"code": "address", "text": "the address is absent", "remedy": "add it"}
-    node.on("GET", "/v1/groups/g1/preflight", Reply({"is_ready": False, "reasons": [reason]}))
+    unmet = {"node": "b", "code": "address", "text": "the address is absent", "remedy": "add it"}
+    node.on("GET", "/v1/groups/g1/preflight", Reply({"is_ready": False, "unmet": [unmet]}))
 
     assert holdfast("group", "preflight", "g1") == 4
 
@@ -96,7 +88,21 @@ def test_an_unmet_preflight_is_shown_and_ends_as_a_conflict(
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(400, 2), (401, 5), (403, 5), (404, 3), (409, 4), (412, 4), (422, 2), (428, 4), (500, 1), (503, 1), (504, 21)],
+    [
+        (400, 2),
+        (401, 5),
+        (403, 5),
+        (404, 3),
+        (409, 4),
+        (412, 4),
+        (422, 2),
+        (428, 4),
+        (500, 1),
+        (501, 1),
+        (503, 1),
+        (504, 21),
+        (507, 4),
+    ],
 )
 def test_each_refusal_has_its_exit_code_and_says_why(
     holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str], status: int, code: int

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, given, reading
+from holdfast_cli.options import changing, given, immediate
 from holdfast_cli.session import Session, url_path
 
 _port = click.option("--port", type=click.IntRange(1, 65535), help="Its port.")
@@ -19,14 +19,14 @@ def agent() -> None:
 
 
 @agent.command()
-@reading
+@immediate
 def show(session: Session) -> None:
     """Show the agent of this node."""
     session.show(session.get(url_path("agent")))
 
 
 @agent.command()
-@click.option("--address", help="Where it listens.")
+@click.option("--address", help="Where it listens, an address of this node.")
 @_port
 @changing
 def enable(change: Change, address: str | None, port: int | None) -> None:
@@ -44,7 +44,7 @@ def disable(change: Change) -> None:
 @agent.command()
 @click.argument("address")
 @_port
-@reading
+@immediate
 def browse(session: Session, address: str, port: int | None) -> None:
     """List the replica shares of the agent at ADDRESS."""
     body = given(address=address, port=port)

@@ -12,4 +12,4 @@ def decision() -> None:
     """Decisions the nodes took by themselves, each with its facts."""
 
 
-add_list(decision, "decisions", ("at", "node", "group", "decision", "sentence"))
+add_list(decision, "decisions", ("number", "at", "node", "group", "sentence"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from holdfast_cli.errors import CommandError, Exit
-from holdfast_cli.options import reading
+from holdfast_cli.options import immediate
 from holdfast_cli.session import Session, say, url_path
 
 _RECONNECT_S = 1.0
@@ -44,8 +44,10 @@ def parse_events(lines: Iterable[str], last_id: str = "") -> Iterator[Event]:
 
 
 @click.command()
-@click.option("--after", metavar="ID", default="", help="Begin after this event; by default with the next.")
-@reading
+@click.option(
+    "--after", metavar="ID", default="", help="Begin after this event; by default with the oldest that is kept."
+)
+@immediate
 def events(session: Session, after: str) -> None:
     """Follow events until Ctrl-C; a connection that breaks is taken up where it was."""
     has_connected = False
@@ -78,7 +80,8 @@ def _show(session: Session, event: Event) -> None:
     if session.as_json:
         click.echo(json.dumps({"id": event.id, "event": event.kind, "data": data}, ensure_ascii=False))
         return
-    text = event.data
-    if isinstance(data, dict):
-        text = "  ".join(str(data[name]) for name in ("at", "kind", "target", "text") if data.get(name)) or event.data
-    click.echo(clean(f"{event.id}  {event.kind}  {text}"))
+    if not isinstance(data, dict):
+        click.echo(clean(f"{event.id}  {event.kind}  {event.data}"))
+        return
+    body = "  ".join(f"{name}={value}" for name, value in (data.get("body") or {}).items())
+    click.echo(clean(f"{event.id}  {data.get('at')}  {event.kind}  {data.get('subject')}  {body}".rstrip()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, reading
+from holdfast_cli.options import changing, immediate
 from holdfast_cli.session import Session, url_path
 
 
@@ -15,9 +16,9 @@ def failover() -> None:
 
 
 @failover.command()
-@reading
+@immediate
 def show(session: Session) -> None:
-    """Show links and ping node, and what each of them sees."""
+    """Show links and ping node, and what the monitor sees of them."""
     session.show(session.get(url_path("failover")))
 
 
@@ -32,10 +33,15 @@ def show(session: Session) -> None:
     metavar="NAME INTERFACE LOCAL PEER",
     help="Name, interface, this node's and the partner's address. Give each link that there is.",
 )
-@click.option("--ping-node", required=True, metavar="ADDRESS", help="A third host that answers ICMP.")
+@click.option("--ping-node", metavar="ADDRESS", help="A third host that answers ICMP.")
+@click.option("--no-ping-node", "has_none", is_flag=True, help="There is none.")
 @changing
-def set_links(change: Change, links: tuple[tuple[str, str, str, str], ...], ping_node: str) -> None:
+def set_links(
+    change: Change, links: tuple[tuple[str, str, str, str], ...], ping_node: str | None, has_none: bool
+) -> None:
     """Set links and ping node on both nodes; what is not named is forgotten."""
+    if (ping_node is None) != has_none:
+        raise CommandError(Exit.USAGE, "give either --ping-node ADDRESS or --no-ping-node")
     body = {
         "links": [
             {"name": name, "interface": interface, "local_address": local, "peer_address": peer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -9,9 +10,18 @@ import click
 from holdfast_cli.addresses import VirtualAddress
 from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, confirm_option, confirmed, reading
+from holdfast_cli.options import changing, confirm_option, confirmed, given, immediate
 from holdfast_cli.session import Session, url_path
 from holdfast_cli.verbs import add_action, add_delete, add_list, add_show
+
+_COLUMNS = (
+    "document.name",
+    "active_node",
+    "this_node.state",
+    "other_node.state",
+    "document.mirror",
+    "document.targets",
+)
 
 
 @click.group()
@@ -19,7 +29,7 @@ def group() -> None:
     """Failover groups: mirror, targets and virtual addresses that move together."""
 
 
-add_list(group, "groups", ("name", "state", "active", "mirror", "targets", "addresses"))
+add_list(group, "groups", _COLUMNS)
 add_show(group, "groups")
 add_delete(group, "groups")
 add_action(group, "groups", "start", "Serve, and take over when the active node is lost.")
@@ -28,19 +38,23 @@ add_action(group, "groups", "failback", "Move the group back to its preferred no
 add_action(group, "groups", "resync", "Bring the passive side up to date by its bitmap.")
 
 
+def _members(function: Callable[..., None]) -> Callable[..., None]:
+    mirror = click.option("--mirror", required=True, help="Its mirror: a group has one.")
+    targets = click.option("--target", "targets", multiple=True, required=True, help="Several times for several.")
+    addresses = click.option(
+        "--address",
+        "addresses",
+        type=VirtualAddress(),
+        multiple=True,
+        metavar="ADDRESS/PREFIX@INTERFACE",
+        help="A virtual address; several times for several.",
+    )
+    return mirror(targets(addresses(function)))
+
+
 @group.command()
 @click.argument("name")
-@click.option("--mirror", required=True, help="Its mirror: a group has one.")
-@click.option("--target", "targets", multiple=True, required=True, help="Several times for several.")
-@click.option(
-    "--address",
-    "addresses",
-    type=VirtualAddress(),
-    multiple=True,
-    required=True,
-    metavar="ADDRESS/PREFIX@INTERFACE",
-    help="A virtual address; several times for several.",
-)
+@_members
 @changing
 def create(
     change: Change, name: str, mirror: str, targets: tuple[str, ...], addresses: tuple[dict[str, Any], ...]
@@ -50,31 +64,43 @@ def create(
     change.send("POST", url_path("groups"), body)
 
 
+@group.command("change")
+@click.argument("name")
+@_members
+@changing
+def change_group(
+    change: Change, name: str, mirror: str, targets: tuple[str, ...], addresses: tuple[dict[str, Any], ...]
+) -> None:
+    """Say anew what a stopped group serves; what is not named is taken out."""
+    body = {"mirror": mirror, "targets": list(targets), "addresses": list(addresses)}
+    change.send("PUT", url_path("groups", name), body)
+
+
 @group.command()
 @click.argument("name")
-@reading
+@immediate
 def preflight(session: Session, name: str) -> None:
     """List every requirement that is not met, with its remedy; the exit code is 4 when there is any."""
     found = session.get(url_path("groups", name, "preflight"))
     session.show(found)
-    if found.get("is_ready") is False or found.get("reasons"):
+    if not found["is_ready"]:
         raise CommandError(Exit.CONFLICT, f"group {name} cannot start yet")
 
 
 @group.command()
 @click.argument("name")
-@click.option("--to", required=True, metavar="NODE", help="The node that serves afterwards.")
+@click.option("--to", metavar="NODE", help="The node that serves afterwards; by default the other one.")
 @changing
-def switchover(change: Change, name: str, to: str) -> None:
+def switchover(change: Change, name: str, to: str | None) -> None:
     """Move the group to the other node, while both are well: no write fails."""
-    change.send("POST", url_path("groups", name, "switchover"), {"to": to})
+    change.send("POST", url_path("groups", name, "switchover"), given(to=to))
 
 
 @group.command()
 @click.argument("name")
 @confirm_option
-@changing
-def promote(change: Change, name: str, confirm: str | None) -> None:
-    """Make this node active though the partner cannot be asked: writes that only it has are lost."""
+@immediate
+def promote(session: Session, name: str, confirm: str | None) -> None:
+    """Serve here although the partner cannot be asked: writes that only it has are lost."""
     body = confirmed(name, confirm, "may lose writes that only the partner has")
-    change.send("POST", url_path("groups", name, "promote"), body)
+    session.show(session.send("POST", url_path("groups", name, "promote"), body))

@@ -7,7 +7,7 @@ import click
 from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing
 from holdfast_cli.session import url_path
-from holdfast_cli.verbs import add_action, add_delete, add_list, add_show
+from holdfast_cli.verbs import add_action, add_confirmed_delete, add_list, add_show
 
 
 @click.group()
@@ -15,9 +15,9 @@ def mirror() -> None:
     """Mirrors: synchronous copies of volumes between the two nodes."""
 
 
-add_list(mirror, "mirrors", ("name", "volumes", "role", "connection", "state", "group"))
+add_list(mirror, "mirrors", ("task", "direction", "source", "destination", "volumes", "is_started", "is_in_sync"))
 add_show(mirror, "mirrors")
-add_delete(mirror, "mirrors")
+add_confirmed_delete(mirror, "mirrors", "takes the mirror apart")
 add_action(mirror, "mirrors", "start", "Connect both sides and bring them up to date.")
 add_action(mirror, "mirrors", "stop", "Disconnect both sides.")
 add_action(mirror, "mirrors", "verify", "Compare both sides block by block while they are used.")

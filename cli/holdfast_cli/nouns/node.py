@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast_cli.options import reading
+from holdfast_cli.options import immediate
 from holdfast_cli.session import Session, url_path
 
 
@@ -14,7 +14,7 @@ def node() -> None:
 
 
 @node.command()
-@reading
+@immediate
 def show(session: Session) -> None:
     """Show the node."""
     session.show(session.get(url_path("node")))

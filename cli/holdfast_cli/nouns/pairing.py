@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, read_secret
-from holdfast_cli.session import url_path
+from holdfast_cli.options import immediate, read_secret
+from holdfast_cli.session import Session, url_path
 
 
 @click.group()
@@ -15,18 +14,18 @@ def pairing() -> None:
 
 
 @pairing.command()
-@changing
-def offer(change: Change) -> None:
+@immediate
+def offer(session: Session) -> None:
     """Show a code that works once, for a few minutes."""
-    change.send("POST", url_path("pairing", "offer"), {})
+    session.show(session.send("POST", url_path("pairing", "offer")))
 
 
 @pairing.command()
 @click.argument("address")
 @click.option("--port", type=click.IntRange(1, 65535), default=8445, show_default=True, help="As the offer shows it.")
 @click.option("--code-file", default="-", metavar="FILE|-", help="File with the code; by default it is asked for.")
-@changing
-def join(change: Change, address: str, port: int, code_file: str) -> None:
+@immediate
+def join(session: Session, address: str, port: int, code_file: str) -> None:
     """Become the partner of the node at ADDRESS, which shows the code."""
     body = {"address": address, "port": port, "code": read_secret(code_file, "code")}
-    change.send("POST", url_path("pairing", "join"), body)
+    session.show(session.send("POST", url_path("pairing", "join"), body))

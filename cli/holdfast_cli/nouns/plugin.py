@@ -12,4 +12,4 @@ def plugin() -> None:
     """The mechanisms this node has: each with its state, and why it is not ready."""
 
 
-add_list(plugin, "plugins", ("name", "role", "state", "reasons"))
+add_list(plugin, "plugins", ("name", "role", "offer", "state", "version", "reasons"))

@@ -8,7 +8,7 @@ from holdfast_cli.addresses import Pair
 from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing
 from holdfast_cli.session import url_path
-from holdfast_cli.verbs import add_delete, add_list, add_show
+from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
 
 
 @click.group()
@@ -16,9 +16,9 @@ def pool() -> None:
     """Pools: where volumes are cut from."""
 
 
-add_list(pool, "pools", ("name", "size_bytes", "free_bytes", "disks", "state"))
+add_list(pool, "pools", ("name", "size_bytes", "free_bytes", "disks"))
 add_show(pool, "pools")
-add_delete(pool, "pools", destroys="destroys the pool")
+add_confirmed_delete(pool, "pools", "destroys the pool")
 
 
 @pool.command()

@@ -15,7 +15,7 @@ def replica_share() -> None:
     """Replica shares: shares opened as a destination of data replication."""
 
 
-add_list(replica_share, "replica-shares", ("name", "share", "user", "allowed_sources", "state"))
+add_list(replica_share, "replica-shares", ("name", "share", "user", "allowed_sources"))
 add_show(replica_share, "replica-shares")
 add_delete(replica_share, "replica-shares")
 
@@ -26,7 +26,12 @@ add_delete(replica_share, "replica-shares")
 @click.option("--user", required=True, help="The ID that sources give.")
 @password_option()
 @click.option(
-    "--allow", "allowed_sources", multiple=True, metavar="ADDRESS", help="A source; several times for several."
+    "--allow",
+    "allowed_sources",
+    multiple=True,
+    required=True,
+    metavar="ADDRESS",
+    help="A source; several times for several.",
 )
 @changing
 def create(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast_cli.options import given, reading
+from holdfast_cli.options import given, immediate
 from holdfast_cli.session import Session, url_path
 
 _COLUMNS = ("at", "task", "type", "action", "result", "reason", "counts")
@@ -17,7 +17,7 @@ def replication_run() -> None:
 
 @replication_run.command("list")
 @click.option("--task", help="Of this task only.")
-@reading
+@immediate
 def list_runs(session: Session, task: str | None) -> None:
     """List the log of runs."""
     session.show_list(list(session.items(url_path("replication-runs"), given(task=task))), _COLUMNS)

@@ -18,7 +18,7 @@ def replication_task() -> None:
 add_list(
     replication_task,
     "replication-tasks",
-    ("name", "share", "agent_address", "replica_share", "state", "last_run.result", "copy_age_s"),
+    ("name", "share", "agent_address", "agent_port", "replica_share", "user"),
 )
 add_show(replication_task, "replication-tasks")
 add_delete(replication_task, "replication-tasks")

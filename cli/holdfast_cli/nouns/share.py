@@ -15,7 +15,7 @@ def share() -> None:
     """Shares: directories of NAS volumes."""
 
 
-add_list(share, "shares", ("name", "volume", "path", "state", "used_by"))
+add_list(share, "shares", ("name", "volume", "path"))
 add_show(share, "shares")
 add_delete(share, "shares")
 

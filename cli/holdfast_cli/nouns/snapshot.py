@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, confirm_option, confirmed, given, reading
+from holdfast_cli.options import changing, confirm_option, confirmed, given, immediate
 from holdfast_cli.session import Session, url_path
 from holdfast_cli.sizes import Size
 from holdfast_cli.verbs import add_list
@@ -16,13 +16,13 @@ def snapshot() -> None:
     """Snapshots: point-in-time copies of a volume."""
 
 
-add_list(snapshot, "snapshots", ("volume", "name", "reserve_bytes", "used_percent", "state", "created_at"))
+add_list(snapshot, "snapshots", ("pool", "volume", "name", "reserve_bytes", "used_percent", "is_overflown"))
 
 
 @snapshot.command()
 @click.argument("volume")
 @click.argument("name")
-@reading
+@immediate
 def show(session: Session, volume: str, name: str) -> None:
     """Show one."""
     session.show(session.get(url_path("snapshots", volume, name)))

@@ -11,7 +11,7 @@ from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing, given, read_secret
 from holdfast_cli.session import url_path
-from holdfast_cli.verbs import add_delete, add_list, add_show
+from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
 
 
 @click.group()
@@ -19,9 +19,9 @@ def target() -> None:
     """Targets: mirrored volumes as iSCSI logical units, the same on both nodes."""
 
 
-add_list(target, "targets", ("name", "iqn", "mirror", "state", "group"))
+add_list(target, "targets", ("name", "iqn", "mirror", "portals", "initiators", "is_equal_on_both"))
 add_show(target, "targets")
-add_delete(target, "targets")
+add_confirmed_delete(target, "targets", "removes the target from both nodes")
 
 
 @target.command()
@@ -29,7 +29,7 @@ add_delete(target, "targets")
 @click.option("--mirror", required=True, help="The mirror whose volumes it exports.")
 @click.option("--iqn", help="Its iSCSI name; by default one is made.")
 @click.option(
-    "--portal", "portals", type=Portal(), multiple=True, required=True, help="ADDRESS[:PORT], the virtual one."
+    "--portal", "portals", type=Portal(), multiple=True, help="ADDRESS[:PORT]; by default the addresses of its group."
 )
 @click.option(
     "--unit", "units", type=Pair("LUN=VOLUME"), multiple=True, required=True, metavar="LUN=VOLUME", help="Such as 1=v1."

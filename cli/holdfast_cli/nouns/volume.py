@@ -8,7 +8,7 @@ from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing, given
 from holdfast_cli.session import url_path
 from holdfast_cli.sizes import Size
-from holdfast_cli.verbs import add_delete, add_list, add_show
+from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
 
 
 @click.group()
@@ -16,9 +16,9 @@ def volume() -> None:
     """Volumes: block devices and NAS file systems, cut from a pool."""
 
 
-add_list(volume, "volumes", ("name", "pool", "kind", "size_bytes", "state", "used_by", "label"))
+add_list(volume, "volumes", ("name", "pool", "kind", "size_bytes", "used_by", "drift", "label"))
 add_show(volume, "volumes")
-add_delete(volume, "volumes", destroys="destroys the volume and its data")
+add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 
 
 @volume.command()

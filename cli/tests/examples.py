@@ -1,0 +1,195 @@
+"""Command lines, one for each thing the API can do, and what each of them asks of it.
+
+Checked twice: against a fake node, that this is what is sent, and against the API's own schemas, that it is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+INITIATOR = "iqn.2026-01.com.example:c"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A command line and its request. `PASSWORD` in the line is the path of a file with `s3cret-s3cret`."""
+
+    line: str
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    query: dict[str, str] = field(default_factory=dict)
+
+
+def _get(line: str, path: str, /, **query: str) -> Example:
+    return Example(line, "GET", path, query=query)
+
+
+def _delete(line: str, path: str, /, **query: str) -> Example:
+    return Example(line, "DELETE", path, query=query)
+
+
+def _post(line: str, path: str, /, **body: Any) -> Example:
+    return Example(line, "POST", path, body or None)
+
+
+def _put(line: str, path: str, /, **body: Any) -> Example:
+    return Example(line, "PUT", path, body)
+
+
+_GROUP = {
+    "mirror": "m1",
+    "targets": ["t1"],
+    "addresses": [{"address": "10.0.0.9", "prefix_length": 24, "interface": "eth0"}],
+}
+
+READS = [
+    _get("node show", "/v1/node"),
+    _get("plugin list", "/v1/plugins"),
+    _get("disk list", "/v1/disks"),
+    _get("pool list", "/v1/pools"),
+    _get("pool show tank", "/v1/pools/tank"),
+    _get("volume list", "/v1/volumes"),
+    _get("volume show v1", "/v1/volumes/v1"),
+    _get("snapshot list", "/v1/snapshots"),
+    _get("snapshot show v1 s1", "/v1/snapshots/v1/s1"),
+    _get("share list", "/v1/shares"),
+    _get("share show docs", "/v1/shares/docs"),
+    _get("agent show", "/v1/agent"),
+    _get("replica-share list", "/v1/replica-shares"),
+    _get("replica-share show r1", "/v1/replica-shares/r1"),
+    _get("replication-task list", "/v1/replication-tasks"),
+    _get("replication-task show t1", "/v1/replication-tasks/t1"),
+    _get("replication-run list --task t1", "/v1/replication-runs", task="t1"),
+    _get("mirror list", "/v1/mirrors"),
+    _get("mirror show m1", "/v1/mirrors/m1"),
+    _get("target list", "/v1/targets"),
+    _get("target show t1", "/v1/targets/t1"),
+    _get("failover show", "/v1/failover"),
+    _get("group list", "/v1/groups"),
+    _get("group show g1", "/v1/groups/g1"),
+    _get("group preflight g1", "/v1/groups/g1/preflight"),
+    _get("decision list", "/v1/decisions"),
+    _get("job list", "/v1/jobs"),
+    _get("job show j1", "/v1/jobs/j1"),
+    _post("agent browse 10.0.0.2 --port 8873", "/v1/agent/browse", address="10.0.0.2", port=8873),
+]
+
+CHANGES = [
+    _post("pairing offer", "/v1/pairing/offer"),
+    _post(
+        "pairing join 10.0.0.2 --code-file PASSWORD",
+        "/v1/pairing/join",
+        address="10.0.0.2",
+        port=8445,
+        code="s3cret-s3cret",
+    ),
+    _post(
+        "pool create tank --disk /dev/b --disk /dev/c --overwrite /dev/b=ext4 --overwrite /dev/b=gpt",
+        "/v1/pools",
+        name="tank",
+        disks=["/dev/b", "/dev/c"],
+        overwrite={"/dev/b": ["ext4", "gpt"]},
+    ),
+    _delete("pool delete tank --confirm tank", "/v1/pools/tank", confirm="tank"),
+    _post(
+        "volume create v1 --pool tank --size 1GiB --kind iscsi --label Büro",
+        "/v1/volumes",
+        name="v1",
+        pool="tank",
+        size_bytes=2**30,
+        kind="iscsi",
+        label="Büro",
+    ),
+    _delete("volume delete v1 --confirm v1", "/v1/volumes/v1", confirm="v1"),
+    _post("snapshot create v1 s1 --reserve 64MiB", "/v1/snapshots", volume="v1", name="s1", reserve_bytes=64 * 2**20),
+    _delete("snapshot delete v1 s1 --confirm s1", "/v1/snapshots/v1/s1", confirm="s1"),
+    _post("share create docs --volume v1 --path a/b", "/v1/shares", name="docs", volume="v1", path="a/b"),
+    _delete("share delete docs", "/v1/shares/docs"),
+    _post(
+        "replica-share create r1 --share docs --user u --password-file PASSWORD --allow 10.0.0.1 --allow 10.0.0.2",
+        "/v1/replica-shares",
+        name="r1",
+        share="docs",
+        user="u",
+        password="s3cret-s3cret",
+        allowed_sources=["10.0.0.1", "10.0.0.2"],
+    ),
+    _delete("replica-share delete r1", "/v1/replica-shares/r1"),
+    _post(
+        "replication-task create t1 --share docs --agent 10.0.0.2 --replica-share r1 --user u --password-file PASSWORD",
+        "/v1/replication-tasks",
+        name="t1",
+        share="docs",
+        agent_address="10.0.0.2",
+        replica_share="r1",
+        user="u",
+        password="s3cret-s3cret",
+    ),
+    _post("replication-task run t1", "/v1/replication-tasks/t1/run"),
+    _delete("replication-task delete t1", "/v1/replication-tasks/t1"),
+    _post(
+        "mirror create m1 --volume v1 --volume v2 --first-sync zero",
+        "/v1/mirrors",
+        name="m1",
+        volumes=["v1", "v2"],
+        first_sync="zero",
+    ),
+    _post("mirror start m1", "/v1/mirrors/m1/start"),
+    _post("mirror stop m1", "/v1/mirrors/m1/stop"),
+    _post("mirror verify m1", "/v1/mirrors/m1/verify"),
+    _delete("mirror delete m1 --confirm m1", "/v1/mirrors/m1", confirm="m1"),
+    _post(
+        "target create t1 --mirror m1 --iqn iqn.2026-01.com.example:t1 --portal 10.0.0.9 --portal [fd00::9]:3261 "
+        f"--unit 1=v1 --allow {INITIATOR} --allow-chap {INITIATOR}2 user PASSWORD",
+        "/v1/targets",
+        name="t1",
+        mirror="m1",
+        iqn="iqn.2026-01.com.example:t1",
+        portals=[{"address": "10.0.0.9", "port": 3260}, {"address": "fd00::9", "port": 3261}],
+        units=[{"lun": 1, "volume": "v1"}],
+        access=[
+            {"initiator": INITIATOR, "chap": None},
+            {"initiator": f"{INITIATOR}2", "chap": {"user": "user", "password": "s3cret-s3cret"}},
+        ],
+    ),
+    _post(
+        "target create t2 --mirror m1 --unit 0=v1",
+        "/v1/targets",
+        name="t2",
+        mirror="m1",
+        portals=[],
+        units=[{"lun": 0, "volume": "v1"}],
+        access=[],
+    ),
+    _delete("target delete t1 --confirm t1", "/v1/targets/t1", confirm="t1"),
+    _put(
+        "failover set --ping-node 10.0.0.5 --link client eth0 10.0.0.1 10.0.0.2 --link rep eth1 10.1.0.1 10.1.0.2",
+        "/v1/failover",
+        links=[
+            {"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"},
+            {"name": "rep", "interface": "eth1", "local_address": "10.1.0.1", "peer_address": "10.1.0.2"},
+        ],
+        ping_node="10.0.0.5",
+    ),
+    _put(
+        "failover set --no-ping-node --link client eth0 10.0.0.1 10.0.0.2",
+        "/v1/failover",
+        links=[{"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"}],
+        ping_node=None,
+    ),
+    _post("group create g1 --mirror m1 --target t1 --address 10.0.0.9/24@eth0", "/v1/groups", name="g1", **_GROUP),
+    _put("group change g1 --mirror m1 --target t1 --address 10.0.0.9/24@eth0", "/v1/groups/g1", **_GROUP),
+    _post("group start g1", "/v1/groups/g1/start"),
+    _post("group stop g1", "/v1/groups/g1/stop"),
+    _post("group switchover g1 --to b", "/v1/groups/g1/switchover", to="b"),
+    _post("group failback g1", "/v1/groups/g1/failback"),
+    _post("group resync g1", "/v1/groups/g1/resync"),
+    _post("group promote g1 --confirm g1", "/v1/groups/g1/promote", confirm="g1"),
+    _delete("group delete g1", "/v1/groups/g1"),
+    _post("job cancel j1", "/v1/jobs/j1/cancel"),
+]
+
+# What these ask depends on what they read first, or they follow a stream: tested on their own.
+ELSEWHERE = {("PUT", "/v1/agent"), ("GET", "/v1/events")}
