@@ -88,7 +88,7 @@ class Keys:
     def unseal(self, label: str, frame: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the other side sealed under `label`. Raises DeniedError."""
         text, mac = frame.get("body"), frame.get("mac")
-        if not isinstance(text, str) or not isinstance(mac, str) or not mac.isascii():
+        if not isinstance(text, str) or not isinstance(mac, str) or not (text + mac).isascii():
             raise DeniedError("the other side did not prove that it knows the code")
         if not hmac.compare_digest(mac, self._mac(self._role.other, label, text)):
             raise DeniedError("the code is wrong, or somebody stands between the nodes")

@@ -85,10 +85,11 @@ class PeerClient:
     ) -> dict[str, Any]:
         url = URL.build(scheme="https", host=partner.address, port=partner.port, path=f"/peer/v1/{operation}")
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._timeouts.connect_s)
-        # One connection a call: on a kept one, a partner restarted since would look like one that took the call and
-        # fell silent. Trust is asked for twice: the context knows one certificate, the connector its fingerprint.
+        # One session a call: on a connection that was kept, a partner restarted since would look like one that took
+        # the call and fell silent. Trust is asked for twice: the context knows one certificate, the connector its
+        # fingerprint.
         pin = aiohttp.Fingerprint(bytes.fromhex(_fingerprint(partner)))
-        connector = aiohttp.TCPConnector(ssl=pin, force_close=True)
+        connector = aiohttp.TCPConnector(ssl=pin)
         try:
             async with (
                 aiohttp.ClientSession(

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import ssl
 import stat
 import uuid
 from collections.abc import Iterator
@@ -104,8 +103,8 @@ def fingerprint_of(der: bytes) -> str:
 
 
 def der_of(pem: str) -> bytes:
-    """Return the DER form of a certificate, which is what fingerprints are made of."""
-    return ssl.PEM_cert_to_DER_cert(pem)
+    """Return the DER form of the first certificate in `pem`, which is what fingerprints are made of."""
+    return x509.load_pem_x509_certificate(pem.encode("ascii")).public_bytes(serialization.Encoding.DER)
 
 
 def _load(certificate_path: Path, key_path: Path, node: str) -> Identity:

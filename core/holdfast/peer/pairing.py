@@ -147,6 +147,9 @@ class Pairing:
                     break
                 if await self._hear(accept.result()[0], offer):
                     break
+        except Exception:
+            # The top of a task: a fault must not lie hidden until somebody awaits it. The offer is over.
+            log.exception("the pairing offer ended by a fault")
         finally:
             for waiting in (expiry, accept):
                 if waiting is not None:
@@ -165,7 +168,7 @@ class Pairing:
         try:
             partner = await offer_over(channel, self._side, offer, self._commit, self._started)
         except HoldfastError as reason:
-            log.warning("a pairing was refused: %s", reason)
+            log.warning("a pairing was refused: %r", reason.message)  # quoted: a stranger may have written it
             with contextlib.suppress(OSError, TimeoutError):
                 await channel.send(json.dumps({"error": error_to_plain(reason)}).encode())
             return False

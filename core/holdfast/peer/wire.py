@@ -40,7 +40,7 @@ def refuse_unknown_version(message: Mapping[str, Any]) -> None:
     if not isinstance(features, list) or not all(isinstance(feature, str) for feature in features):
         raise InvalidError("features must be a list of texts")
     if unknown := sorted(set(features) - FEATURES):
-        text = f"features not known here: {', '.join(unknown)}"
+        text = f"features not known here: {', '.join(map(repr, unknown))}"
         raise UnsupportedError(text, reasons=[Reason("peer-feature", text, remedy)])
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -57,8 +59,11 @@ MakeNode = Callable[[str], Node]
 
 
 def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as taken:
-        return int(taken.getsockname()[1])
+    """Choose below the ephemeral ports: one of those could be some client's before the server binds it."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def test_a_seal_holds_for_its_side_its_label_and_its_body_only() -> None:
         ("confirm", {**frame, "body": '{"held": 1}'}, offer),
         ("confirm", {**frame, "mac": "ä"}, offer),
         ("confirm", {**frame, "mac": None}, offer),
+        ("confirm", {**frame, "body": "\ud800"}, offer),
         ("confirm", {}, offer),
         ("confirm", frame, join),
     ):

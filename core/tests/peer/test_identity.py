@@ -53,6 +53,12 @@ def test_the_directory_and_the_key_are_closed_to_others(tmp_path: Path) -> None:
     assert stat.S_IMODE(identity.key_path.stat().st_mode) == 0o600
 
 
+def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "i").mkdir(mode=0o755)
+    load_or_create_identity(tmp_path / "i", "a", NOW)
+    assert stat.S_IMODE((tmp_path / "i").stat().st_mode) == 0o700
+
+
 def test_a_key_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
     identity = load_or_create_identity(tmp_path / "i", "a", NOW)
     identity.key_path.chmod(0o644)

@@ -123,7 +123,7 @@ async def test_a_code_that_expires_during_the_exchange_is_refused_as_expired(mak
     async def meanwhile() -> None:
         await a.clock.advance(301)
 
-    proxy = await Relay.start(a, offer.port, before_confirm=meanwhile)
+    proxy = await Relay.start(a, offer.port, before={2: meanwhile})
     with pytest.raises(DeniedError, match="expired") as caught:
         await b.pairing.join(LOOPBACK, proxy.port, offer.code)
     await proxy.stop()
@@ -197,6 +197,14 @@ class TestStrangers:
             await channel.close()
         await b.pairing.join(LOOPBACK, offer.port, offer.code)
 
+    async def test_a_frame_too_long_is_refused_when_it_is_announced_and_not_read(self, make_node: Any) -> None:
+        offer = await make_node("a").pairing.offer()
+        channel = await open_channel(offer.port)
+        channel._writer.write((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
+        answer = json.loads(await channel.receive(timeout_s=2))
+        await channel.close()
+        assert answer["error"]["code"] == "invalid"
+
     async def test_what_is_not_tls_is_refused_and_the_next_one_is_heard(self, make_node: Any) -> None:
         a, b = make_node("a"), make_node("b")
         offer = await a.pairing.offer()
@@ -244,21 +252,21 @@ class TestStrangers:
 class Relay:
     """Stands between joiner and offerer: ends TLS with a certificate of its own and passes frames on.
 
-    `swap` replaces the certificates in the greetings by its own; `cut_after` frames nothing passes any more.
+    `swap` replaces the certificates in the greetings by its own; `before` a frame is passed on, something is done;
+    `cut_after` frames nothing passes any more.
     """
 
     def __init__(self, own: Any, port: int) -> None:
         self.own, self.target = own, port
         self.port = 0
         self.swap = False
-        self.same_certificate = False
         self.cut_after = 99
-        self.before_confirm: Any = None
+        self.heard = 0
+        self.before: dict[int, Any] = {}
 
     @classmethod
-    async def start(cls, own: Any, port: int, *, before_confirm: Any = None, **settings: Any) -> Relay:
+    async def start(cls, own: Any, port: int, **settings: Any) -> Relay:
         relay = cls(own, port)
-        relay.before_confirm = before_confirm
         for name, value in settings.items():
             setattr(relay, name, value)
         relay._listener = socket.create_server((LOOPBACK, 0))
@@ -282,9 +290,10 @@ class Relay:
         try:
             # hello, hello, confirm, confirm, saved, end
             for number, (source, sink) in enumerate([(joiner, offerer), (offerer, joiner)] * 3):
-                if number == 2 and self.before_confirm is not None:
-                    await self.before_confirm()
                 frame = await source.receive()
+                self.heard += 1
+                if number in self.before:
+                    await self.before[number]()
                 if number < 2 and self.swap:
                     hello = json.loads(frame)
                     hello["certificate_pem"] = self.own.identity.certificate_pem
@@ -300,13 +309,14 @@ class Relay:
 
 
 class TestTheManInTheMiddle:
-    async def test_one_who_relays_all_unchanged_is_caught_by_his_connection(self, make_node: Any) -> None:
+    async def test_one_who_relays_all_unchanged_is_caught_before_he_hears_any_proof(self, make_node: Any) -> None:
         a, b, mallory = make_node("a"), make_node("b"), make_node("mallory")
         offer = await a.pairing.offer()
         relay = await Relay.start(mallory, offer.port)
         with pytest.raises(DeniedError, match="stands between"):
             await b.pairing.join(LOOPBACK, relay.port, offer.code)
         await relay.stop()
+        assert relay.heard == 2
         assert (a.partners.load(), b.partners.load()) == (None, None)
 
     async def test_one_who_swaps_the_certificates_is_caught_by_the_seal(self, make_node: Any) -> None:
@@ -384,6 +394,53 @@ class TestLostMessages:
             await b.pairing.join(LOOPBACK, offer.port, offer.code)
         assert b.partners.load() is None
         assert b.paired_with == []
+
+    async def test_an_offerer_that_was_paired_meanwhile_says_so_and_the_joiner_returns_to_nothing(
+        self, make_node: Any
+    ) -> None:
+        a, b, c = make_node("a"), make_node("b"), make_node("c")
+        offer = await a.pairing.offer()
+        other = Partner("c", c.identity.node_id, LOOPBACK, 1, c.identity.certificate_pem, Secret("ab" * 32))
+
+        async def pair_with_another() -> None:
+            a.partners.save(other)
+
+        relay = await Relay.start(a, offer.port, before={4: pair_with_another})
+        with pytest.raises(ConflictError, match="already paired with node c"):
+            await b.pairing.join(LOOPBACK, relay.port, offer.code)
+        await relay.stop()
+        assert a.partners.load() == other
+        assert b.partners.load() is None
+
+    async def test_withdrawing_the_offer_lets_an_exchange_end_whose_joiner_has_saved(self, make_node: Any) -> None:
+        a, b = make_node("a"), make_node("b")
+        withdrawn: list[asyncio.Task[None]] = []
+        start = a.start
+
+        async def withdraw_and_start(partner: Partner) -> None:
+            withdrawn.append(asyncio.create_task(a.pairing.close()))
+            await asyncio.sleep(0.05)
+            await start(partner)
+
+        a.pairing._on_paired = withdraw_and_start
+        offer = await a.pairing.offer()
+        await b.pairing.join(LOOPBACK, offer.port, offer.code)
+        await withdrawn[0]
+        assert a.server.port is not None
+
+    async def test_a_fault_ends_the_offer_and_is_logged(self, make_node: Any, caplog: pytest.LogCaptureFixture) -> None:
+        a, b = make_node("a"), make_node("b")
+
+        async def fault(partner: Partner) -> None:
+            raise KeyError(partner.node)
+
+        a.pairing._on_paired = fault
+        offer = await a.pairing.offer()
+        with pytest.raises(UnavailableError) as caught:
+            await b.pairing.join(LOOPBACK, offer.port, offer.code)
+        assert reason_of(caught.value) == "half-paired"
+        await a.pairing.close()
+        assert "ended by a fault" in caplog.text
 
     async def test_an_offerer_that_can_not_serve_yet_is_paired_all_the_same(self, make_node: Any) -> None:
         a, b = make_node("a"), make_node("b")

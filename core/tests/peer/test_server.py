@@ -254,6 +254,31 @@ class TestWhoMayCall:
             await client.call("tell", {}, timeout_s=5)
         assert heard == []
 
+    async def test_a_second_certificate_among_the_trusted_is_refused_by_its_fingerprint(
+        self, pair: Any, make_node: Any
+    ) -> None:
+        a, b = pair
+        c = make_node("c")
+        known: Partner = b.partners.load()
+        heard = listen(b)
+        await b.server.start(replace(known, certificate_pem=known.certificate_pem + c.identity.certificate_pem))
+        with pytest.raises(DeniedError, match="only the partner"):
+            await PeerClient(c.identity, a.partners.load(), PeerTimeouts()).call("tell", {}, timeout_s=5)
+        assert heard == []
+        await a.client.call("tell", {}, timeout_s=5)
+
+    async def test_a_server_with_a_second_trusted_certificate_is_not_called(self, pair: Any, make_node: Any) -> None:
+        a, b = pair
+        c = make_node("c")
+        heard = listen(c)
+        await c.server.start(replace(b.partners.load(), port=0))
+        known: Partner = a.partners.load()
+        both = known.certificate_pem + c.identity.certificate_pem
+        a.client.set_partner(replace(known, port=c.peer_port, certificate_pem=both))
+        with pytest.raises(DeniedError, match="not the partner"):
+            await a.client.call("tell", {}, timeout_s=5)
+        assert heard == []
+
     async def test_no_certificate_gets_no_byte(self, pair: Any) -> None:
         reader, writer = await asyncio.open_connection(LOOPBACK, pair[0].peer_port, ssl=pairing_client_context())
         writer.write(b"POST /peer/v1/ping HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
