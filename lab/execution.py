@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import termios
+from abc import ABC, abstractmethod
 from typing import Any
 
 from lab import frames
@@ -32,7 +33,7 @@ def execute(conn: socket.socket, request: dict[str, Any]) -> None:
         _Pipes(conn, request).carry()
 
 
-class _Carrier:
+class _Carrier(ABC):
     """Moves bytes between a process and the connection until the process ends."""
 
     process: subprocess.Popen[bytes]
@@ -75,11 +76,13 @@ class _Carrier:
             self._selector.close()
             self.close()
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Close what was opened for the process."""
 
+    @abstractmethod
     def end_input(self) -> None:
-        raise NotImplementedError
+        """Let the process see the end of its input."""
 
     def _take_frame(self) -> None:
         kind, payload = frames.receive(self._conn)
