@@ -28,8 +28,10 @@ from holdfast_rep_rsync.settings import Settings
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
-_STOP_PATIENCE_S = 5.0
+_STOP_PATIENCE_S = 2.0
 _START_TIMEOUT_S = 10.0
+# With these a daemon that cannot go on ends its log.
+_LAST_WORDS = "] rsync error: "
 _LOG_LIMIT_BYTES = 1 << 20
 _LOG_CHECK_S = 3600.0
 # An agent that lived so long was well: the next restart does not wait for the failures of last week.
@@ -143,7 +145,7 @@ class Agent:
         seen: Process | None = None
         while self._host.clock.boot_s() < deadline_s:
             listener = await self._listener()
-            if listener is None and seen is not None:
+            if listener is None and (seen is not None or _LAST_WORDS in self._log_since(log_start)):
                 break
             seen = listener
             # Its own socket, not just an answer: another program may hold the port.
@@ -154,7 +156,7 @@ class Agent:
         if seen is not None:
             await processes.end(self._host.kernel, [seen], patience_s=0)
         raise UnavailableError(
-            f"the agent does not start on {spec.address} port {spec.port}: {self._log_reasons(log_start)}"
+            f"the agent does not start on {spec.address} port {spec.port}: {log_reasons(self._log_since(log_start))}"
         )
 
     async def _end_listeners(self) -> None:
@@ -204,17 +206,20 @@ class Agent:
             return self._log_file.stat().st_size
         return 0
 
-    def _log_reasons(self, start: int) -> str:
+    def _log_since(self, start: int) -> str:
         with contextlib.suppress(FileNotFoundError), self._log_file.open("rb") as stream:
             stream.seek(start)
-            return log_reasons(stream.read(65536).decode(errors="replace"))
-        return "it left no log"
+            return stream.read(65536).decode(errors="replace")
+        return ""
+
+
+_NOISE = ("rsyncd version", "rsync error: ")
 
 
 def log_reasons(text: str) -> str:
     """Pick from the agent's log, lines of `DATE TIME [PID] MESSAGE`, what says why it ended."""
     messages = [re.sub(r"^\S+ \S+ \[\d+\] ", "", line) for line in text.splitlines()]
-    reasons = [message for message in messages if message and not message.startswith("rsyncd version")]
+    reasons = [message for message in messages if message and not message.startswith(_NOISE)]
     return "; ".join(reasons[:3]) or "it gave no reason"
 
 

@@ -1,0 +1,147 @@
+"""A bench for real rsync on this machine: everything lies in one directory and listens on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from holdfast.hooks.base import Host
+from holdfast.hooks.replication import AgentSpec, CopyResult, CopyRun, ReplicaShare
+from holdfast.system.clock import SystemClock
+from holdfast.system.command import SystemCommands
+from holdfast.system.kernelfs import KernelFs
+from holdfast.testing.copy import free_port
+from holdfast.values import Secret
+from holdfast_rep_rsync.driver import RsyncDriver, open_driver
+from holdfast_rep_rsync.processes import Process, find
+from holdfast_rep_rsync.settings import Settings
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+async def wait_until(claim: Callable[[], bool], *, within_s: float) -> None:
+    """Return as soon as `claim` holds; fail when it does not in time."""
+    deadline_s = time.monotonic() + within_s
+    while not claim():
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"it did not come true within {within_s} s")
+        await asyncio.sleep(0.005)
+
+
+async def wait_until_running(driver: RsyncDriver, *, within_s: float) -> None:
+    """Return as soon as the agent answers; fail when it does not in time."""
+    deadline_s = time.monotonic() + within_s
+    while not await driver.is_agent_running():
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"the agent did not answer within {within_s} s")
+        await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Even root can't read a write-only file of sysfs: let `path` be one as long as the context lasts."""
+    subprocess.run(["mount", "--bind", "/sys/bus/cpu/drivers_probe", str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@dataclass
+class Machine:
+    """One node's driver and directories, and a look at its processes."""
+
+    directory: Path
+    spec: AgentSpec = field(default_factory=lambda: AgentSpec("127.0.0.1", free_port()))
+    settings: Settings = field(default_factory=Settings)
+    drivers: list[RsyncDriver] = field(default_factory=list)
+
+    @property
+    def source(self) -> Path:
+        return self.directory / "source"
+
+    @property
+    def replica(self) -> Path:
+        return self.directory / "replica"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.directory / "run"
+
+    @property
+    def share(self) -> ReplicaShare:
+        return ReplicaShare("docs", str(self.replica), "copier", Secret("right"), ("127.0.0.1",))
+
+    @property
+    def run(self) -> CopyRun:
+        return CopyRun(str(self.source), self.spec, "docs", "copier", Secret("right"))
+
+    async def open(self, **settings: float) -> RsyncDriver:
+        clock, kernel = SystemClock(), KernelFs()
+        host = Host("a", SystemCommands(), kernel, clock, self.directory / "state", self.run_dir)
+        driver = await open_driver(replace(self.settings, **settings), host)  # type: ignore[arg-type]
+        self.drivers.append(driver)
+        return driver
+
+    async def copy(self, driver: RsyncDriver) -> CopyResult:
+        return await driver.copy(self.run, lambda progress: None)
+
+    def processes(self) -> tuple[Process, ...]:
+        """Every process that names our run directory, agent and copies."""
+        return find(KernelFs(), lambda argv: any(str(self.run_dir) in word for word in argv) and "rsync" in argv[0])
+
+    def listener(self) -> Process:
+        (found,) = [p for p in self.processes() if p.is_leader and "--daemon" in p.argv]
+        return found
+
+    def connections(self) -> list[int]:
+        return [p.pid for p in self.processes() if not p.is_leader and "--daemon" in p.argv]
+
+    def clients(self) -> list[int]:
+        return [p.pid for p in self.processes() if "--daemon" not in p.argv]
+
+    @contextlib.asynccontextmanager
+    async def stand_in(self, what: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A holdfastd of its own that started the agent or a copy; killed with -9 at the end of the context."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(STAND_IN), str(self.run_dir), what, str(self.spec.port)),
+            *(str(self.replica), str(self.source)),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(20):
+                assert await process.stdout.readline() == b"ready\n"
+            yield process
+        finally:
+            process.kill()
+            await process.wait()
+
+    @contextlib.asynccontextmanager
+    async def frozen_copy(self, driver: RsyncDriver) -> AsyncIterator[asyncio.Task[CopyResult]]:
+        """A copy of the file `a large`, its receiving side frozen in the middle as long as the context lasts."""
+        replica = self.replica
+        copying = asyncio.create_task(self.copy(driver))
+        # A temporary file: the lists were exchanged, and content flows.
+        await wait_until(lambda: any(p.name.startswith(".a large.") for p in replica.iterdir()), within_s=10)
+        frozen = self.connections()
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield copying
+        finally:
+            for pid in frozen:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            await asyncio.wait([copying])
