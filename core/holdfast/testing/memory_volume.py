@@ -1,0 +1,334 @@
+"""The volume role in memory: the contract without a mechanism.
+
+Files of NAS volumes are real: they lie below a directory, a mount is a symbolic link to them, and a
+snapshot is a copy. So a copy driver can run on it. Nothing here knows LVM.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from holdfast.errors import BusyError, ConflictError, InvalidError, NoSpaceError, NotFoundError, UnavailableError
+from holdfast.hooks.base import Can
+from holdfast.hooks.volume import (
+    Disk,
+    Pool,
+    Reserves,
+    Snapshot,
+    SnapshotSpec,
+    Volume,
+    VolumeDriver,
+    VolumeKind,
+    VolumeSpec,
+)
+
+MIB = 1024 * 1024
+EXTENT_BYTES = 4 * MIB
+FILE_SYSTEM = "memoryfs"
+MEMBER = "memory_member"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+
+DISKS = {f"/dev/memory-{number}": 4096 * MIB for number in (1, 2, 3)}
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """What is mounted at a directory."""
+
+    device: str
+    is_read_only: bool
+
+
+class MemoryVolumes(VolumeDriver):
+    """See VolumeDriver. Tests may read and change all its attributes: they are the reality it drives."""
+
+    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT})
+
+    def __init__(self, content: Path, disks: Mapping[str, int] = DISKS) -> None:
+        """`content` is where the files of NAS volumes lie; `disks` gives the size in bytes of each blank disk."""
+        self.content = content
+        self.disks = dict(disks)
+        self.pools: dict[str, tuple[str, ...]] = {}
+        self.volumes: dict[tuple[str, str], Volume] = {}
+        self.metadata: dict[tuple[str, str], int] = {}
+        self.snapshots: dict[tuple[str, str, str], Snapshot] = {}
+        self.carried: dict[str, tuple[str, ...]] = {}
+        """The signatures of each disk and device that has any."""
+        self.active: set[str] = set()
+        """The devices that are available."""
+        self.held: set[str] = set()
+        """Devices and mount points that somebody uses."""
+        self.mounts: dict[str, Mounted] = {}
+
+    def reboot(self) -> None:
+        """Forget what a boot forgets."""
+        for directory in list(self.mounts):
+            self._take_away(directory)
+        self.held.clear()
+        self.active.clear()
+
+    # --- pools ---
+
+    async def list_disks(self) -> tuple[Disk, ...]:
+        """See VolumeDriver."""
+        return tuple(
+            Disk(path, size_bytes, self.carried.get(path, ()), self._pool_of_disk(path))
+            for path, size_bytes in sorted(self.disks.items())
+        )
+
+    def _pool_of_disk(self, path: str) -> str | None:
+        return next((name for name, disks in self.pools.items() if path in disks), None)
+
+    async def create_pool(self, name: str, disks: tuple[str, ...], *, overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
+        """See VolumeDriver."""
+        _check_name(name)
+        if name in self.pools:
+            if set(self.pools[name]) != set(disks):
+                raise ConflictError(f"there is a pool {name} of {', '.join(self.pools[name])}")
+            return self._pool(name)
+        for path in disks:
+            if path not in self.disks:
+                raise NotFoundError(f"there is no disk {path}")
+            if user := self._pool_of_disk(path):
+                raise BusyError(f"{path} is used by {user}")
+            found = self.carried.get(path, ())
+            if found and set(overwrite.get(path, ())) != set(found):
+                raise ConflictError(f"{path} carries {', '.join(found)}")
+        self.pools[name] = disks
+        self.carried |= dict.fromkeys(disks, (MEMBER,))
+        return self._pool(name)
+
+    def _pool(self, name: str) -> Pool:
+        size_bytes = sum(self.disks[path] for path in self.pools[name])
+        system_bytes = EXTENT_BYTES * len(self.pools[name])
+        metadata_bytes = sum(size for (pool, _), size in self.metadata.items() if pool == name)
+        snapshots_bytes = sum(s.reserve_bytes for s in self.snapshots.values() if s.pool == name)
+        volumes_bytes = sum(v.size_bytes for v in self.volumes.values() if v.pool == name)
+        free_bytes = size_bytes - system_bytes - metadata_bytes - snapshots_bytes - volumes_bytes
+        reserves = Reserves(snapshots_bytes, metadata_bytes, system_bytes)
+        return Pool(name, size_bytes, free_bytes, EXTENT_BYTES, tuple(sorted(self.pools[name])), reserves)
+
+    def _need_pool(self, name: str) -> None:
+        if name not in self.pools:
+            raise NotFoundError(f"there is no pool {name}")
+
+    async def list_pools(self) -> tuple[Pool, ...]:
+        """See VolumeDriver."""
+        return tuple(self._pool(name) for name in sorted(self.pools))
+
+    async def get_pool(self, name: str) -> Pool:
+        """See VolumeDriver."""
+        self._need_pool(name)
+        return self._pool(name)
+
+    async def delete_pool(self, name: str) -> None:
+        """See VolumeDriver."""
+        if left := [volume for pool, volume in self.volumes if pool == name]:
+            raise BusyError(f"the pool {name} still has {', '.join(left)}")
+        for path in self.pools.pop(name, ()):
+            self.carried.pop(path, None)
+
+    async def activate_pool(self, name: str) -> None:
+        """See VolumeDriver."""
+        self._need_pool(name)
+        self.active |= {volume.device for volume in self.volumes.values() if volume.pool == name}
+        self.active |= {_metadata_device(*key) for key in self.metadata if key[0] == name}
+        self.active |= {snapshot.device for snapshot in self.snapshots.values() if snapshot.pool == name}
+
+    # --- volumes ---
+
+    async def create_volume(self, spec: VolumeSpec) -> Volume:
+        """See VolumeDriver."""
+        _check_name(spec.name)
+        self._need_pool(spec.pool)
+        size_bytes = _round_up(spec.size_bytes)
+        found = self.volumes.get((spec.pool, spec.name))
+        if found is None:
+            self._need_room(spec.pool, size_bytes)
+            device = f"/dev/{spec.pool}/{spec.name}"
+            found = Volume(spec.pool, spec.name, size_bytes, spec.kind, device, str(uuid.uuid4()), is_active=True)
+            self.volumes[spec.pool, spec.name] = found
+            self.carried.pop(device, None)
+            if spec.kind is VolumeKind.NAS:
+                self.carried[device] = (FILE_SYSTEM,)
+                self._files(device).mkdir(parents=True)
+        elif (found.size_bytes, found.kind) != (size_bytes, spec.kind):
+            raise ConflictError(f"there is a volume {spec.name} already, {found.kind}, of {found.size_bytes} bytes")
+        self.active.add(found.device)
+        return await self.get_volume(spec.pool, spec.name)
+
+    def _need_room(self, pool: str, size_bytes: int) -> None:
+        missing = size_bytes - self._pool(pool).free_bytes
+        if missing > 0:
+            raise NoSpaceError(f"{missing} bytes are missing in the pool {pool}")
+
+    async def list_volumes(self, pool: str | None = None) -> tuple[Volume, ...]:
+        """See VolumeDriver."""
+        return tuple([await self.get_volume(*key) for key in sorted(self.volumes) if pool in (None, key[0])])
+
+    async def get_volume(self, pool: str, name: str) -> Volume:
+        """See VolumeDriver."""
+        if (pool, name) not in self.volumes:
+            raise NotFoundError(f"there is no volume {name} in the pool {pool}")
+        found = self.volumes[pool, name]
+        return replace(found, is_active=found.device in self.active)
+
+    async def delete_volume(self, pool: str, name: str) -> None:
+        """See VolumeDriver."""
+        if (pool, name) not in self.volumes:
+            return
+        if snapshots := [key[2] for key in self.snapshots if key[:2] == (pool, name)]:
+            raise BusyError(f"the volume {name} has the snapshots {', '.join(snapshots)}")
+        if (pool, name) in self.metadata:
+            raise BusyError(f"the volume {name} has replication metadata")
+        self._remove_device(self.volumes[pool, name].device)
+        del self.volumes[pool, name]
+
+    def _remove_device(self, device: str) -> None:
+        """What the device carried stays behind: whatever is put there next must clear it."""
+        if users := [directory for directory, mounted in self.mounts.items() if mounted.device == device]:
+            raise BusyError(f"{device} is mounted at {', '.join(users)}")
+        if device in self.held:
+            raise BusyError(f"{device} is held open")
+        self.active.discard(device)
+        shutil.rmtree(self._files(device), ignore_errors=True)
+
+    async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
+        """See VolumeDriver."""
+        await self.get_volume(pool, volume)
+        device, size_bytes = _metadata_device(pool, volume), _round_up(size_bytes)
+        if (pool, volume) not in self.metadata:
+            self._need_room(pool, size_bytes)
+            self.metadata[pool, volume] = size_bytes
+            self.carried.pop(device, None)
+        elif self.metadata[pool, volume] != size_bytes:
+            raise ConflictError(f"{device} has {self.metadata[pool, volume]} bytes")
+        self.active.add(device)
+        return device
+
+    async def delete_metadata(self, pool: str, volume: str) -> None:
+        """See VolumeDriver."""
+        if (pool, volume) in self.metadata:
+            self._remove_device(_metadata_device(pool, volume))
+            del self.metadata[pool, volume]
+
+    # --- file systems ---
+
+    def _files(self, device: str) -> Path:
+        return self.content / device.removeprefix("/dev/")
+
+    async def mount(self, device: str, directory: str, *, read_only: bool = False) -> None:
+        """See VolumeDriver."""
+        if device not in self.active:
+            raise NotFoundError(f"there is no device {device}")
+        if directory in self.mounts:
+            if self.mounts[directory] != Mounted(device, read_only):
+                raise ConflictError(f"{self.mounts[directory].device} is mounted at {directory}")
+            return
+        if not self._files(device).is_dir():
+            raise ConflictError(f"{device} carries no file system")
+        if device in self._void_devices():
+            raise UnavailableError(f"{device} cannot be read")
+        self._put(Path(directory), self._files(device))
+        self.mounts[directory] = Mounted(device, read_only)
+
+    def _put(self, place: Path, files: Path) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        place.rmdir()
+        place.symlink_to(files)
+
+    async def unmount(self, directory: str) -> None:
+        """See VolumeDriver."""
+        if directory not in self.mounts:
+            return
+        if directory in self.held and self.mounts[directory].device not in self._void_devices():
+            raise BusyError(f"{directory} is in use")
+        self._take_away(directory)
+
+    def _take_away(self, directory: str) -> None:
+        del self.mounts[directory]
+        Path(directory).unlink()
+        Path(directory).mkdir()
+
+    def check_writable(self, path: Path) -> None:
+        """Raise OSError, as the kernel would, below a read-only mount."""
+        for directory, mounted in self.mounts.items():
+            if mounted.is_read_only and path.is_relative_to(directory):
+                raise OSError(30, "Read-only file system", str(path))
+
+    # --- snapshots ---
+
+    async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
+        """See VolumeDriver."""
+        _check_name(spec.name)
+        volume = await self.get_volume(spec.pool, spec.volume)
+        key, reserve_bytes = (spec.pool, spec.volume, spec.name), _round_up(spec.reserve_bytes)
+        if key in self.snapshots:
+            if self.snapshots[key].reserve_bytes != reserve_bytes:
+                raise ConflictError(f"there is a snapshot {spec.name} of another reserve")
+            return self._snapshot(key)
+        self._need_room(spec.pool, reserve_bytes)
+        device = f"{volume.device}.snap.{spec.name}"
+        self.snapshots[key] = Snapshot(*key, reserve_bytes, 0.0, is_overflown=False, device=device)
+        if self._files(volume.device).is_dir():
+            shutil.copytree(self._files(volume.device), self._files(device), symlinks=True)
+        self.active |= {volume.device, device}
+        return self._snapshot(key)
+
+    def _snapshot(self, key: tuple[str, str, str]) -> Snapshot:
+        """As it is now: what changed since counts against the reserve, and overflown is for ever."""
+        found = self.snapshots[key]
+        if found.device not in self.active:
+            return replace(found, used_percent=None)
+        used = self._changed_bytes(self.volumes[key[:2]].device, found.device)
+        is_overflown = found.is_overflown or used > found.reserve_bytes
+        used_percent = 100.0 if is_overflown else 100.0 * used / found.reserve_bytes
+        self.snapshots[key] = replace(found, used_percent=used_percent, is_overflown=is_overflown)
+        return self.snapshots[key]
+
+    def _changed_bytes(self, present: str, past: str) -> int:
+        now, then = (_stamps(self._files(device)) for device in (present, past))
+        return sum(size for name, (size, mtime) in now.items() if then.get(name) != (size, mtime))
+
+    def _void_devices(self) -> set[str]:
+        return {snapshot.device for snapshot in map(self._snapshot, self.snapshots) if snapshot.is_overflown}
+
+    async def list_snapshots(self, pool: str | None = None) -> tuple[Snapshot, ...]:
+        """See VolumeDriver."""
+        return tuple(self._snapshot(key) for key in sorted(self.snapshots) if pool in (None, key[0]))
+
+    async def delete_snapshot(self, pool: str, volume: str, name: str) -> None:
+        """See VolumeDriver."""
+        if (pool, volume, name) in self.snapshots:
+            self._remove_device(self.snapshots[pool, volume, name].device)
+            del self.snapshots[pool, volume, name]
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise InvalidError(f"{name!r} cannot be a name")
+
+
+def _round_up(size_bytes: int) -> int:
+    if size_bytes <= 0:
+        raise InvalidError("a size is at least one byte")
+    return -(-size_bytes // EXTENT_BYTES) * EXTENT_BYTES
+
+
+def _metadata_device(pool: str, volume: str) -> str:
+    return f"/dev/{pool}/{volume}.meta"
+
+
+def _stamps(directory: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of each file below a directory."""
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in directory.rglob("*")
+        if not path.is_dir()
+    }
