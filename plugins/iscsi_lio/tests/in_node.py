@@ -1,0 +1,58 @@
+"""Drives the real driver inside a lab node: operations in, what came of each out, all as JSON.
+
+Standard input holds `{"spec": …, "deadline_s": …, "operations": ["stage", …]}`. Each line printed is
+`{"operation", "took_s", "result" or "error", "message", "reasons"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.hooks.base import Host
+from holdfast.hooks.target import TargetDriver, TargetSpec
+from holdfast.system.clock import SystemClock
+from holdfast.system.command import SystemCommands
+from holdfast.system.kernelfs import KernelFs
+from holdfast.values import from_plain, to_plain
+from holdfast_iscsi_lio.plugin import Plugin
+from holdfast_iscsi_lio.settings import Settings
+
+
+async def operate(driver: TargetDriver, spec: TargetSpec, operation: str) -> Any:
+    match operation:
+        case "stage" | "activate" | "state":
+            return await getattr(driver, operation)(spec)
+        case "deactivate" | "remove":
+            return await getattr(driver, operation)(spec.name, spec.iqn)
+        case "list_sessions" | "read":
+            return await getattr(driver, operation)(spec.iqn)
+        case "list_iqns":
+            return await driver.list_iqns()
+    raise ValueError(operation)
+
+
+async def main() -> None:
+    order = json.load(sys.stdin)
+    spec = from_plain(TargetSpec, order["spec"])
+    host = Host("here", SystemCommands(), KernelFs(), SystemClock(), Path("/run"), Path("/run"))
+    driver = await Plugin().target_driver().open(Settings(order["deadline_s"]), host)
+    for operation in order["operations"]:
+        begun_s = time.perf_counter()
+        answer: dict[str, Any] = {"operation": operation}
+        try:
+            answer["result"] = to_plain(await operate(driver, spec, operation))
+        except HoldfastError as error:
+            answer |= {"error": type(error).__name__, "message": error.message}
+            answer["reasons"] = [reason.text for reason in error.reasons]
+        answer["took_s"] = round(time.perf_counter() - begun_s, 4)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,425 @@
+"""iSCSI targets on real kernels: the contract, logins, letting go under load, one identity on two nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfast.hooks.target import Chap, InitiatorAccess, LogicalUnit, Portal, TargetSpec
+from holdfast.values import Secret, to_plain
+from lab import Lab, Node, RemoteProcess
+from lab.layout import CHECKOUT
+from lab.processes import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+
+PYTHON = str(CHECKOUT / ".venv/bin/python")
+ENVIRONMENT = {
+    "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/core:{CHECKOUT}/plugins/iscsi_lio",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+ACTIVATE_WITHIN_S = 0.5
+LET_GO_WITHIN_S = 3.0
+REACHED_AGAIN_WITHIN_S = 45.0
+"""Without a tickle the initiator notices by its own timers: NOP 5 + 5 s, then tries of 3 s, 3 s apart."""
+
+VIRTUAL_ADDRESS = "10.77.1.200"
+INITIATOR = "iqn.2026-01.org.holdfast.lab:c"
+PASSWORD = "correct-horse-1"
+SERIAL = "5eed0123456789abcdef0123456789ab"
+SPEC = TargetSpec(
+    name="lab-one",
+    iqn="iqn.2026-01.org.holdfast.lab:one",
+    portals=(Portal(VIRTUAL_ADDRESS),),
+    units=(LogicalUnit(1, "vol", "/dev/ram0", SERIAL, product="labvol"),),
+    access=(InitiatorAccess(INITIATOR, Chap("joe", Secret(PASSWORD))),),
+)
+TPG = f"/sys/kernel/config/target/iscsi/{SPEC.iqn}/tpgt_1"
+
+
+def drive(node: Node, *operations: str, spec: TargetSpec = SPEC, deadline_s: float = 5.0) -> list[dict[str, Any]]:
+    """Run operations of the real driver in a node; the answers in their order."""
+    order = {"spec": to_plain(spec, reveal=True), "deadline_s": deadline_s, "operations": operations}
+    driving = node.popen([PYTHON, "-m", "plugins.iscsi_lio.tests.in_node"], env=ENVIRONMENT, cwd=str(CHECKOUT))
+    driving.write(json.dumps(order).encode())
+    driving.write(b"")
+    # Not until the process ends: one with a thread that the kernel does not let go of cannot end.
+    answers = [json.loads(line) for _, line in zip(operations, driving.lines(), strict=False)]
+    assert len(answers) == len(operations), driving.stderr.decode()
+    return answers
+
+
+def succeed(node: Node, *operations: str, spec: TargetSpec = SPEC) -> list[dict[str, Any]]:
+    answers = drive(node, *operations, spec=spec)
+    assert [answer for answer in answers if "error" in answer] == []
+    return answers
+
+
+def text_of(node: Node, *argv: str) -> str:
+    return node.run(list(argv)).stdout.decode()
+
+
+def shell(node: Node, script: str) -> str:
+    return text_of(node, "sh", "-ec", script)
+
+
+@pytest.fixture
+def nodes(lab_bed: Lab) -> Iterator[tuple[Node, Node, Node]]:
+    """Nodes a and b with four empty memory disks, c with an iSCSI initiator; cleared afterwards."""
+    a, b, c = (lab_bed.node(name) for name in "abc")
+    for node in (a, b):
+        node.run(["modprobe", "brd", "rd_nr=4", f"rd_size={16 * 1024}"])
+    c.run(["modprobe", "--all", "iscsi_tcp", "sd_mod"])
+    c.run(["mkdir", "-p", "/run/lock/iscsi"])
+    c.start_service("iscsid", ["iscsid", "--foreground", "--no-pid-file"])
+    yield a, b, c
+    c.run(["iscsiadm", "-m", "node", "-u"], check=False)
+    c.run(["iscsiadm", "-m", "node", "-o", "delete"], check=False)
+    c.stop_service("iscsid")
+    for node in (a, b):
+        drive(node, "remove")
+        shell(node, f"ip address del {VIRTUAL_ADDRESS}/32 dev client || true; modprobe -r brd || true")
+
+
+def give_address(node: Node) -> None:
+    """Have a node answer at the virtual address from now on, and say so to its neighbours."""
+    shell(node, f"ip address replace {VIRTUAL_ADDRESS}/32 dev client")
+    shell(node, f"arping -U -c 2 -w 2 -I client {VIRTUAL_ADDRESS} >/dev/null || true")
+
+
+def take_address(node: Node) -> None:
+    shell(node, f"ip address del {VIRTUAL_ADDRESS}/32 dev client")
+
+
+def record(c: Node, user: str = "joe", password: str = PASSWORD, interface: str = "default") -> list[str]:
+    """Make the initiator's record of the target; returns the command that addresses it."""
+    portal = f"{VIRTUAL_ADDRESS}:3260"
+    base = ["iscsiadm", "-m", "node", "-T", SPEC.iqn, "-p", portal]
+    c.run([*base, "-I", interface, "-o", "new"])
+    for name, value in (
+        ("node.session.auth.authmethod", "CHAP"),
+        ("node.session.auth.username", user),
+        ("node.session.auth.password", password),
+        ("node.session.iscsi.DefaultTime2Wait", "0"),
+        ("node.session.initial_login_retry_max", "1"),
+        ("node.conn[0].timeo.login_timeout", "3"),
+    ):
+        c.run([*base, "-I", interface, "-o", "update", "-n", name, "-v", value])
+    return base
+
+
+def disk(c: Node) -> str:
+    """The initiator's device of the only unit."""
+
+    def names() -> list[str]:
+        return [name for name in text_of(c, "ls", "/sys/block").split() if name.startswith("sd")]
+
+    assert wait_until(lambda: bool(names()), 10)
+    return f"/dev/{names()[0]}"
+
+
+def identity(c: Node, device: str) -> dict[str, str]:
+    """All that a client may know a unit by."""
+    pages = {
+        "inquiry": ["sg_inq", device],
+        "serial": ["sg_vpd", "-p", "sn", device],
+        "di": ["sg_vpd", "-p", "di", device],
+    }
+    return {name: text_of(c, *argv) for name, argv in pages.items()}
+
+
+def write_load(c: Node, device: str) -> RemoteProcess:
+    """Write to the device without pause until killed; it prints `failed` on the first error."""
+    script = f"while :; do dd if=/dev/urandom of={device} bs=4k count=512 oflag=direct 2>/dev/null || echo failed; done"
+    return c.popen(["sh", "-c", script])
+
+
+# --- the contract, in the node itself ---
+
+
+def test_the_contract_and_the_rules_of_the_fake_hold_on_this_kernel(nodes: tuple[Node, Node, Node]) -> None:
+    argv = [PYTHON, "-m", "pytest", "-q", "-m", "", "plugins/iscsi_lio/tests/on_this_kernel.py"]
+    done = nodes[0].run(argv, env=ENVIRONMENT, cwd=str(CHECKOUT), timeout_s=120, check=False)
+    assert done.returncode == 0, done.stdout.decode()[-6000:]
+    assert re.search(rb"\d\d passed", done.stdout)
+    print(done.stdout.decode().splitlines()[-1])
+
+
+# --- time ---
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_serving_and_letting_go_are_quick(nodes: tuple[Node, Node, Node], count: int) -> None:
+    a = nodes[0]
+    shell(a, f"modprobe -r brd; modprobe brd rd_nr={count} rd_size=4096")
+    units = tuple(LogicalUnit(n, f"v{n}", f"/dev/ram{n}", f"{n:032x}") for n in range(count))
+    spec = replace(SPEC, units=units)
+    answers = succeed(a, "stage", "activate", "state", "deactivate", "activate", "remove", spec=spec)
+    print(count, "units:", {answer["operation"]: answer["took_s"] for answer in answers})
+    assert answers[2]["result"] == "active"
+    assert answers[4]["took_s"] < ACTIVATE_WITHIN_S
+    assert answers[3]["took_s"] < LET_GO_WITHIN_S
+
+
+# --- who may come in ---
+
+
+def test_only_a_known_initiator_with_the_right_password_gets_in(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    succeed(a, "activate")
+
+    base = record(c, password="wrong-horse-12")
+    assert c.run([*base, "-l"], check=False).returncode == 24  # ISCSI_ERR_LOGIN_AUTH_FAILED
+    c.run([*base, "-o", "delete"])
+
+    shell(c, "iscsiadm -m iface -I other -o new")
+    shell(c, "iscsiadm -m iface -I other -o update -n iface.initiatorname -v iqn.2026-01.org.holdfast.lab:stranger")
+    base = record(c, interface="other")
+    assert c.run([*base, "-l"], check=False).returncode == 24
+    portal = f"{VIRTUAL_ADDRESS}:3260"
+    discovery = ["iscsiadm", "-m", "discovery", "-t", "st", "-p", portal]
+    assert SPEC.iqn.encode() not in c.run([*discovery, "-I", "other"], check=False).stdout
+    c.run([*base, "-o", "delete"], check=False)
+    shell(c, "iscsiadm -m iface -I other -o delete")
+
+    assert SPEC.iqn.encode() in c.run(discovery).stdout
+    c.run(["iscsiadm", "-m", "node", "-o", "delete"])
+    assert drive(a, "list_sessions")[0]["result"] == []
+
+    base = record(c)
+    c.run([*base, "-l"])
+    [session] = drive(a, "list_sessions")[0]["result"]
+    assert (session["initiator"], session["address"]) == (INITIATOR, c.address("client"))
+    # What both ends agreed upon: the larger of two zeros.
+    assert shell(a, f"cat {TPG}/acls/{INITIATOR}/param/DefaultTime2Wait") == "0\n"
+    sockets = text_of(c, "ss", "-Htn", "state", "established", "dport = :3260")
+    assert f"{c.address('client')}:{session['port']} " in sockets
+
+
+def test_a_staged_target_lets_nobody_in(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    succeed(a, "stage")
+    base = record(c)
+    assert c.run([*base, "-l"], check=False, timeout_s=60).returncode != 0
+    assert drive(a, "list_sessions")[0]["result"] == []
+
+
+# --- what the initiator is told ---
+
+
+@pytest.mark.parametrize("device", ["/dev/ram0", "/dev/loop7"])
+def test_the_write_cache_is_told_as_the_device_has_it(nodes: tuple[Node, Node, Node], device: str) -> None:
+    a, _, c = nodes
+    shell(a, "modprobe loop; truncate -s 16M /run/loop7; losetup /dev/loop7 /run/loop7")
+    try:
+        give_address(a)
+        spec = replace(SPEC, units=(replace(SPEC.units[0], device=device, is_read_only=False),))
+        succeed(a, "activate", spec=spec)
+        c.run([*record(c), "-l"])
+        disk(c)
+        expected = text_of(a, "cat", f"/sys/block/{device.removeprefix('/dev/')}/queue/write_cache").strip()
+        assert expected == {"/dev/ram0": "write through", "/dev/loop7": "write back"}[device]
+        assert shell(c, "cat /sys/class/scsi_disk/*/cache_type").strip().startswith(expected)
+    finally:
+        succeed(a, "remove")
+        shell(a, "losetup -d /dev/loop7")
+
+
+def test_a_read_only_unit_cannot_be_written(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    succeed(a, "activate", spec=replace(SPEC, units=(replace(SPEC.units[0], is_read_only=True),)))
+    c.run([*record(c), "-l"])
+    device = disk(c)
+    assert c.run(["blockdev", "--getro", device]).stdout == b"1\n"
+    assert c.run(["dd", "if=/dev/zero", f"of={device}", "bs=4k", "count=1"], check=False).returncode != 0
+
+
+# --- on a mirror ---
+
+
+MIRROR = """
+global { usage-count no; }
+resource r {
+    device /dev/drbd7; disk /dev/ram1; meta-disk /dev/ram2;
+    on a { address 10.77.2.11:7799; }
+    on b { address 10.77.2.12:7799; }
+}
+"""
+
+
+def test_a_secondary_is_refused_and_a_primary_may_be_demoted_once_the_target_let_go(
+    nodes: tuple[Node, Node, Node],
+) -> None:
+    a, _, c = nodes
+    spec = replace(SPEC, units=(replace(SPEC.units[0], device="/dev/drbd7"),))
+    a.write_file("/run/mirror.conf", MIRROR.encode())
+    drbdadm = "drbdadm -c /run/mirror.conf"
+    shell(a, f"modprobe drbd; {drbdadm} create-md --force r; {drbdadm} attach r")
+    try:
+        staged, refused = drive(a, "stage", "activate", spec=spec)
+        assert "error" not in staged
+        assert refused["error"] == "ConflictError", refused
+        shell(a, f"{drbdadm} primary --force r")
+        give_address(a)
+        print("on a mirror:", succeed(a, "activate", spec=spec)[0]["took_s"])
+        c.run([*record(c), "-l"])
+        load = write_load(c, disk(c))
+        time.sleep(1)
+        assert a.run([*drbdadm.split(), "secondary", "r"], check=False).returncode != 0
+        take_address(a)
+        print("on a mirror, under load:", succeed(a, "deactivate", spec=spec)[0]["took_s"])
+        shell(a, f"{drbdadm} secondary r")
+        load.kill()
+    finally:
+        succeed(a, "remove", spec=spec)
+        shell(a, f"{drbdadm} down r")
+
+
+# --- letting go ---
+
+
+def test_an_idle_session_ends_and_the_device_is_free(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    succeed(a, "activate")
+    c.run([*record(c), "-l"])
+    device = disk(c)
+    c.run(["dd", "if=/dev/urandom", f"of={device}", "bs=1M", "count=2", "oflag=direct"])
+    [answer] = succeed(a, "deactivate")
+    print("idle:", answer["took_s"])
+    assert answer["took_s"] < LET_GO_WITHIN_S
+    take_exclusively(a, "/dev/ram0")
+    assert drive(a, "list_sessions", "state")[1]["result"] == "staged"
+
+
+def test_a_device_that_does_not_answer_makes_the_target_busy_with_its_client_named(
+    nodes: tuple[Node, Node, Node],
+) -> None:
+    a, _, c = nodes
+    a.run(["modprobe", "dm-mod"])
+    shell(a, "dmsetup create hung --table '0 32768 linear /dev/ram0 0'; dmsetup mknodes")
+    spec = replace(SPEC, units=(replace(SPEC.units[0], device="/dev/mapper/hung"),))
+    give_address(a)
+    succeed(a, "activate", spec=spec)
+    c.run([*record(c), "-l"])
+    load = write_load(c, disk(c))
+    time.sleep(1)
+    try:
+        shell(a, "dmsetup suspend --noflush --nolockfs hung")
+        time.sleep(0.5)
+        begun_s = time.monotonic()
+        [answer] = drive(a, "deactivate", spec=spec, deadline_s=1.0)
+        print("stuck:", answer, round(time.monotonic() - begun_s, 2), "s with the start of Python")
+        assert answer["error"] == "BusyError"
+        assert any(INITIATOR in reason and c.address("client") in reason for reason in answer["reasons"])
+    finally:
+        shell(a, "dmsetup resume hung")
+        load.kill()
+    succeed(a, "deactivate", "remove", spec=spec)
+    shell(a, "dmsetup remove --retry hung")
+
+
+def test_under_load_the_other_node_takes_over_with_the_same_identity_and_no_failed_write(
+    nodes: tuple[Node, Node, Node],
+) -> None:
+    a, b, c = nodes
+    succeed(a, "stage", "activate")
+    # The address is on neither node when b makes its portal.
+    succeed(b, "stage")
+    give_address(a)
+    c.run([*record(c), "-l"])
+    device = disk(c)
+    before = identity(c, device)
+    assert f"naa.6001405{SERIAL[:25]}" in before["di"].replace("[0x", "naa.").replace("0x6001405", "naa.6001405")
+    assert SERIAL in before["serial"]
+    assert "labvol" in before["inquiry"]
+
+    load = write_load(c, device)
+    time.sleep(1)
+    take_address(a)
+    [answer] = succeed(a, "deactivate")
+    print("under load:", answer["took_s"])
+    assert answer["took_s"] < LET_GO_WITHIN_S
+    take_exclusively(a, "/dev/ram0")
+    copy(a, b)
+    succeed(b, "activate")
+    give_address(b)
+
+    begun_s = time.monotonic()
+    assert wait_until(lambda: bool(drive(b, "list_sessions")[0]["result"]), REACHED_AGAIN_WITHIN_S)
+    print("logged in again after", round(time.monotonic() - begun_s, 1), "s, without a tickle")
+    time.sleep(1)
+    load.kill()
+    assert "failed" not in list(load.lines())
+    assert identity(c, device) == before
+    c.run(["dd", f"if={device}", "of=/dev/null", "bs=1M", "iflag=direct"])
+
+
+def take_exclusively(node: Node, device: str) -> None:
+    """Fail if something holds a block device."""
+    node.run([PYTHON, "-c", f"import os; os.open({device!r}, os.O_RDWR | os.O_EXCL)"])
+
+
+def copy(source: Node, destination: Node) -> None:
+    """What replication would have done."""
+    source.run(["dd", "if=/dev/ram0", "of=/host/ram0", "bs=1M"])
+    (destination.host_dir / "ram0").write_bytes((source.host_dir / "ram0").read_bytes())
+    destination.run(["dd", "if=/host/ram0", "of=/dev/ram0", "bs=1M"])
+    for node in (source, destination):
+        (node.host_dir / "ram0").unlink()
+
+
+# --- what is not ours ---
+
+
+FOREIGN = """
+C=/sys/kernel/config/target
+mkdir -p $C/iscsi
+mkdir $C/core/iblock_0 $C/core/iblock_0/theirs
+echo -n udev_path=/dev/ram3 >$C/core/iblock_0/theirs/control
+echo 1 >$C/core/iblock_0/theirs/enable
+mkdir -p $C/iscsi/iqn.2003-01.org.example:theirs/tpgt_1/lun/lun_0
+cd $C/iscsi/iqn.2003-01.org.example:theirs/tpgt_1
+ln -s $C/core/iblock_0/theirs lun/lun_0/x
+mkdir np/10.77.1.11:3270
+echo 1 >enable
+"""
+UNMAKE_FOREIGN = """
+C=/sys/kernel/config/target
+cd $C/iscsi/iqn.2003-01.org.example:theirs/tpgt_1
+echo 0 >enable
+rm lun/lun_0/x
+rmdir lun/lun_0 np/* $C/core/iblock_0/theirs $C/core/iblock_0
+cd $C; rmdir iscsi/iqn.2003-01.org.example:theirs/tpgt_1 iscsi/iqn.2003-01.org.example:theirs
+"""
+SHOW_FOREIGN = """
+cd /sys/kernel/config/target
+find core/iblock_0 iscsi/iqn.2003* -type f ! -path '*statistics*' -print -exec cat {} ';' 2>&1
+find core/iblock_0 iscsi/iqn.2003* -type l -printf '%p %l\\n'
+"""
+
+
+def test_a_foreign_target_is_listed_and_left_as_it_is(nodes: tuple[Node, Node, Node]) -> None:
+    a = nodes[0]
+    succeed(a, "list_iqns")
+    shell(a, FOREIGN)
+    try:
+        before = shell(a, SHOW_FOREIGN)
+        answers = succeed(a, "activate", "deactivate", "activate", "list_iqns", "remove", "list_iqns")
+        assert shell(a, SHOW_FOREIGN) == before
+        assert [answers[3]["result"], answers[5]["result"]] == [
+            ["iqn.2003-01.org.example:theirs", SPEC.iqn],
+            ["iqn.2003-01.org.example:theirs"],
+        ]
+    finally:
+        shell(a, UNMAKE_FOREIGN)
