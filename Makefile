@@ -12,7 +12,7 @@ ARGS ?=
 CHECKED := $(wildcard conftest.py cli core demo lab plugins tests)
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard core/holdfast/__init__.py cli/holdfast_*/__init__.py \
 	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py)))
-TESTS := $(wildcard conftest.py tests lab/tests core/tests cli/tests plugins/*/tests)
+TESTS = $(shell find $(wildcard conftest.py tests lab/tests core/tests cli/tests plugins/*/tests) -name '*.py')
 
 .PHONY: help
 help: ## Show what can be done
