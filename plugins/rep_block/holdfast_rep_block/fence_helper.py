@@ -30,6 +30,13 @@ NOBODY_LISTENS_S = 0.4
 NO_ANSWER_S = 2.0
 
 
+def open_standard_streams() -> None:
+    """Fill descriptors 0 to 2: the kernel starts programs with none, and a pipe would take their place."""
+    while (descriptor := os.open("/dev/null", os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
 def dial(request: str) -> "_socket.socket | None":
     """Send the request; None if nobody listens."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -113,6 +120,7 @@ def fence_peer(name: str) -> int:
 
 def main(argv: "list[str]") -> int:
     """Do what the kernel calls for; see the module."""
+    open_standard_streams()
     event, subject = argv[1], argv[2]
     if event == "fence-peer":
         return fence_peer(subject)

@@ -143,17 +143,19 @@ class FenceServer:
         self, arbiter: FenceArbiter, mirror: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         log.info("mirror %s: the kernel asks whether it may go on without its peer", mirror)
-        async with asyncio.TaskGroup() as group:
-            asked = group.create_task(arbiter.fence_peer(mirror))
-            # The helper says nothing more: what can be read is its end.
-            gone = group.create_task(reader.read())
+        asked = asyncio.ensure_future(arbiter.fence_peer(mirror))
+        # The helper says nothing more: what can be read is its end.
+        gone = asyncio.ensure_future(reader.read())
+        try:
             await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
-            gone.cancel()
             if not asked.done():
-                asked.cancel()
                 log.info("mirror %s: the kernel needs no answer any more", mirror)
                 return
-        verdict = asked.result()
+            verdict = asked.result()
+        finally:
+            for task in (asked, gone):
+                task.cancel()
+            await asyncio.gather(asked, gone, return_exceptions=True)
         writer.write(b"%d\n" % EXIT_CODES[verdict])
         await writer.drain()
         log.info("mirror %s: the kernel was told %s", mirror, verdict.value)

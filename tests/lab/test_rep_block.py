@@ -1,0 +1,272 @@
+"""Mirrors by DRBD 8.4 on two real kernels: the contract, and what only real kernels can show."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from holdfast.errors import RefusedError
+from holdfast.hooks.replication import (
+    ConnectionState,
+    DiskState,
+    FenceAnswer,
+    MirrorStatus,
+    ReplicationState,
+    Role,
+    Suspension,
+)
+from holdfast.testing.mirror import MirrorBed, MirrorContract, RecordingArbiter, eventually, serving
+from lab import Lab, NodeOff
+from tests.lab.mirror_remote import LabMirrorBed, NodeAgent
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def agents() -> dict[str, NodeAgent]:
+    return {}
+
+
+@pytest.fixture
+def mirror_bed(lab_bed: Lab, agents: dict[str, NodeAgent]) -> Iterator[LabMirrorBed]:
+    bed = LabMirrorBed(lab_bed, agents)
+    bed.make_blank()
+    yield bed
+    for name, agent in agents.items():
+        print(f"--- agent of {name}\n{agent.stderr[-2000:]}")
+
+
+class TestDrbdKeepsTheContract(MirrorContract):
+    @pytest.fixture
+    async def bed(self, mirror_bed: LabMirrorBed) -> MirrorBed:
+        return mirror_bed
+
+
+# --- what only real kernels can show ------------------------------------------------------------------
+
+M = "m0"
+FREEZE_WITHIN_S = 4.0  # the kernel notices an idle dead peer after ping-int + ping-timeout = 1.5 s
+REFUSAL_WITHIN_S = 8.0  # the kernel asks four times
+THAW_WITHIN_S = 1.5
+
+
+async def in_sync(bed: LabMirrorBed, *, primary: str = "a") -> None:
+    for node in ("a", "b"):
+        await bed.driver(node).zero(bed.data, lambda _done, _size: None)
+        await bed.driver(node).create_metadata(bed.specs[node])
+        await bed.driver(node).connect(bed.specs[node])
+    await see(bed, "a", lambda status: status.connection is ConnectionState.CONNECTED)
+    await bed.driver("a").skip_first_sync(M)
+    await see(bed, "b", lambda status: status.is_in_sync)
+    await bed.driver(primary).promote(M)
+
+
+async def see(
+    bed: LabMirrorBed, node: str, is_so: Callable[[MirrorStatus], bool], within_s: float | None = None
+) -> None:
+    await eventually(bed.driver(node), M, is_so, within_s or bed.within_s)
+
+
+def is_frozen(status: MirrorStatus) -> bool:
+    return status.suspended is Suspension.FENCING
+
+
+class Stamps:
+    """What a writer on a node tried and what was acknowledged, kept outside the nodes."""
+
+    def __init__(self) -> None:
+        self.tried: dict[int, int] = {}
+        self.acked: dict[int, int] = {}
+        self.gap_s = 0.0
+        self._last_s = 0.0
+
+    def hear(self, told: list[Any]) -> None:
+        kind, place, count, at_s = told
+        if kind == "try":
+            self.tried[place] = count
+            return
+        self.acked[place] = count
+        if self._last_s:
+            self.gap_s = max(self.gap_s, at_s - self._last_s)
+        self._last_s = at_s
+
+    @contextlib.asynccontextmanager
+    async def writing(self, bed: LabMirrorBed, node: str) -> AsyncIterator[None]:
+        call = bed.driver(node).agent.call("stamp", self.hear, path="/dev/drbd0", blocks=bed.size_bytes // 4096)
+        task = asyncio.ensure_future(call)
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError, NodeOff):
+                await task
+
+    async def lost(self, bed: LabMirrorBed, node: str) -> list[str]:
+        """Acknowledged writes that the node does not have: neither they nor a later try is in their place."""
+        found = []
+        chunk = 256 * 4096
+        for start in range(0, bed.size_bytes, chunk):
+            data = await bed.read(node, start, chunk)
+            for place in range(start // 4096, (start + chunk) // 4096):
+                there = int.from_bytes(data[place * 4096 - start :][:8], "little")
+                if place in self.acked and there not in range(self.acked[place], self.tried[place] + 1):
+                    found.append(f"block {place}: {there} instead of {self.acked[place]}")
+        return found
+
+
+async def test_no_acknowledged_write_is_lost_when_the_replication_link_is_cut(mirror_bed: LabMirrorBed) -> None:
+    bed, arbiter, stamps = mirror_bed, RecordingArbiter(), Stamps()
+    await in_sync(bed)
+    async with serving(bed.driver("a"), arbiter), stamps.writing(bed, "a"):
+        await asyncio.sleep(0.5)
+        await bed.cut_link()
+        await see(bed, "a", is_frozen, FREEZE_WITHIN_S)
+        acked = len(stamps.acked), sum(stamps.acked.values())
+        await asyncio.sleep(1.0)
+        assert (len(stamps.acked), sum(stamps.acked.values())) == acked, "a write was acknowledged while frozen"
+        assert await bed.driver("b").outdate(M) is DiskState.OUTDATED
+        arbiter.verdict = FenceAnswer.PEER_OUTDATED
+        await see(bed, "a", lambda status: not is_frozen(status), THAW_WITHIN_S)
+        await asyncio.sleep(0.5)
+        assert sum(stamps.acked.values()) > acked[1]
+        with pytest.raises(RefusedError):
+            await bed.driver("b").promote(M)
+        await bed.mend_link()
+        await bed.driver("b").connect(bed.specs["b"])
+        await see(bed, "a", lambda status: status.connection is ConnectionState.CONNECTED)
+    await see(bed, "b", lambda status: status.is_in_sync)
+    sent = (await bed.driver("a").status(M)).volumes[0].sent_bytes
+    assert await stamps.lost(bed, "a") == []
+    await bed.driver("a").demote(M)
+    await bed.driver("b").promote(M)
+    assert await stamps.lost(bed, "b") == []
+    print(f"{len(stamps.acked)} blocks, longest gap {stamps.gap_s:.2f} s, resent {sent} bytes")
+
+
+async def test_no_acknowledged_write_is_lost_when_the_primary_loses_its_power(mirror_bed: LabMirrorBed) -> None:
+    bed, stamps = mirror_bed, Stamps()
+    await in_sync(bed)
+    async with stamps.writing(bed, "a"):
+        await asyncio.sleep(0.7)
+        await asyncio.to_thread(bed.lab.node("a").cut)
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            took_s = await bed.driver("b").agent.call(
+                "timed", steps=[["disconnect", {"name": M, "force": True}], ["promote", {"name": M}]]
+            )
+    assert await stamps.lost(bed, "b") == []
+    await bed.write("b", 0, b"\x77" * 4096)
+    print(f"{len(stamps.acked)} blocks; disconnect {took_s[0]:.3f} s, promote with the handler {took_s[1]:.3f} s")
+    await bed.power_cycle("a")
+    await bed.driver("a").attach(bed.specs["a"])
+    async with serving(bed.driver("a"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+        with pytest.raises(RefusedError):
+            await bed.driver("a").promote(M)
+    for node in ("b", "a"):
+        await bed.driver(node).connect(bed.specs[node])
+    for node in ("a", "b"):
+        await see(bed, node, lambda status: status.is_in_sync)
+    sent = (await bed.driver("b").status(M)).volumes[0].sent_bytes
+    print(f"the dead node came back with {sent} bytes sent")
+    assert 4096 <= sent < bed.size_bytes
+    await bed.driver("b").verify(M)
+    await see(bed, "b", lambda status: status.volumes[0].replication is ReplicationState.ESTABLISHED)
+    assert (await bed.driver("b").status(M)).is_in_sync
+
+
+async def test_a_plain_outdate_does_nothing_while_the_side_believes_to_be_connected(mirror_bed: LabMirrorBed) -> None:
+    """The control of `outdate`: why it disconnects first and reads back."""
+    bed = mirror_bed
+    await in_sync(bed)
+    plain = bed.lab.node("b").run(["/usr/lib/drbd/drbdsetup-84", "outdate", "0"])
+    assert (plain.returncode, plain.stdout, plain.stderr) == (0, b"", b"")
+    assert (await bed.driver("b").status(M)).volumes[0].disk is DiskState.UP_TO_DATE
+    assert await bed.driver("b").outdate(M) is DiskState.OUTDATED
+
+
+async def test_a_frozen_primary_waits_for_a_monitor_that_is_not_there_yet(mirror_bed: LabMirrorBed) -> None:
+    """The helper goes on dialling; a monitor that dies while it is asked is asked again when it is back."""
+    bed = mirror_bed
+    await in_sync(bed)
+    await bed.cut_link()
+    await see(bed, "a", is_frozen, FREEZE_WITHIN_S)
+    dying = RecordingArbiter()
+    async with serving(bed.driver("a"), dying):
+        await asyncio.sleep(1.0)
+        assert dying.asked == [M]
+    await asyncio.sleep(1.0)
+    assert is_frozen(await bed.driver("a").status(M))
+    assert await bed.driver("b").outdate(M) is DiskState.OUTDATED
+    async with serving(bed.driver("a"), RecordingArbiter(FenceAnswer.PEER_OUTDATED)):
+        await see(bed, "a", lambda status: not is_frozen(status), 3.0)
+    await bed.write("a", 0, b"\x01" * 4096)
+
+
+async def test_a_promotion_is_refused_soon_when_no_monitor_listens_or_answers(mirror_bed: LabMirrorBed) -> None:
+    bed, loop = mirror_bed, asyncio.get_running_loop()
+    await in_sync(bed)
+    await bed.driver("b").disconnect(M, force=True)
+    began_s = loop.time()
+    with pytest.raises(RefusedError) as refusal:
+        await bed.driver("b").promote(M)
+    silent_s = loop.time() - began_s
+    assert refusal.value.reasons[0].code == "drbd--7"
+    began_s = loop.time()
+    async with serving(bed.driver("b"), RecordingArbiter(None)):
+        with pytest.raises(RefusedError):
+            await bed.driver("b").promote(M)
+    mute_s = loop.time() - began_s
+    print(f"refused after {silent_s:.2f} s with nobody listening, {mute_s:.2f} s with a monitor that says nothing")
+    assert silent_s < REFUSAL_WITHIN_S
+    assert mute_s < 2 * REFUSAL_WITHIN_S
+
+
+async def test_the_helper_ends_when_the_peer_is_back_and_tells_other_events(mirror_bed: LabMirrorBed) -> None:
+    bed, arbiter = mirror_bed, RecordingArbiter()
+    await in_sync(bed)
+    async with serving(bed.driver("a"), arbiter):
+        await bed.cut_link()
+        await see(bed, "a", is_frozen, FREEZE_WITHIN_S)
+        await bed.mend_link()
+        await see(bed, "a", lambda status: not is_frozen(status))
+        for _ in range(50):
+            if not bed.lab.node("a").run(["pgrep", "-f", "fence-peer"], check=False).stdout:
+                break
+            await asyncio.sleep(0.1)
+        assert bed.lab.node("a").run(["pgrep", "-f", "fence-peer"], check=False).stdout == b""
+        await bed.driver("b").disconnect(M)
+        await see(bed, "a", lambda status: status.connection is not ConnectionState.CONNECTED)
+        await bed.write("a", 0, b"\x02" * 4096)
+        await bed.driver("b").connect(bed.specs["b"])
+        await see(bed, "a", lambda status: status.is_in_sync)
+        for _ in range(50):
+            if (M, "unfence-peer") in arbiter.events:
+                break
+            await asyncio.sleep(0.1)
+    assert (M, "before-resync-source") in arbiter.events
+    assert (M, "unfence-peer") in arbiter.events
+
+
+async def test_two_volumes_of_one_mirror_move_and_freeze_together(mirror_bed: LabMirrorBed) -> None:
+    bed = mirror_bed
+    bed.split_in_two()
+    try:
+        await in_sync(bed)
+        for node in ("a", "b"):
+            assert [v.device for v in (await bed.driver(node).status(M)).volumes] == ["/dev/drbd0", "/dev/drbd1"]
+        proc = bed.lab.node("a").read_file("/proc/drbd").decode()
+        assert proc.count("ro:Primary/Secondary") == 2
+        assert await bed.driver("b").outdate(M) is DiskState.OUTDATED
+        await bed.driver("a").demote(M)
+        assert (await bed.driver("a").status(M)).role is Role.SECONDARY
+        assert bed.lab.node("a").read_file("/proc/drbd").decode().count("ro:Secondary/Unknown") == 2
+    finally:
+        for node in ("a", "b"):
+            await bed.driver(node).down(M)
+
+
+async def test_the_probe_finds_all_it_needs_in_a_node(mirror_bed: LabMirrorBed) -> None:
+    assert await mirror_bed.driver("a").agent.call("probe") == []
