@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from holdfast.errors import (
     BusyError,
@@ -106,23 +106,33 @@ class Pools:
         """See VolumeDriver. Resumes what a killed LVM left suspended, too."""
         group = inventory.find_pool(await self._tools.report(), name)
         ours = [volume for volume in group.volumes if volume.role is not None]
-        if stuck := [f"{name}/{volume.name}" for volume in ours if volume.is_suspended]:
-            log.warning("resuming %s, which something left suspended", ", ".join(stuck))
-            await self._tools.change(["lvchange", "--refresh", *stuck], f"the pool {name}")
-        waiting = [f"{name}/{volume.name}" for volume in ours if not volume.is_active]
-        if not waiting:
+        active = {volume.name for volume in group.volumes if volume.is_active}
+        # A snapshot comes with its volume, and LVM asks before it takes the one's name for the other.
+        stuck = {v.origin or v.name for v in ours if v.is_suspended or (v.origin in active and not v.is_active)}
+        waiting = {volume.name for volume in ours if not volume.is_active and volume.origin is None}
+        failures = [
+            await self._try_all(["lvchange", "--refresh"], name, stuck),
+            await self._try_all(["lvchange", "--activate", "y"], name, waiting),
+        ]
+        if not stuck and not waiting:
             return
-        failure: Exception | None = None
-        try:
-            await self._tools.change(["lvchange", "--activate", "y", *waiting], f"the pool {name}")
-        except (NotFoundError, ConflictError, UnavailableError) as reason:
-            failure = reason  # LVM goes on with the others; what counts is what is active afterwards
         group = inventory.find_pool(await self._tools.report(), name)
-        still = [volume.name for volume in group.volumes if volume.role is not None and not volume.is_active]
-        if still:
+        ours = [volume for volume in group.volumes if volume.role is not None]
+        if still := [volume.name for volume in ours if volume.is_suspended or not volume.is_active]:
             text = f"in the pool {name} stay unavailable: {', '.join(still)}"
-            remedy = "look whether a disk of the pool is missing"
-            raise UnavailableError(text, reasons=[Reason("not-active", text, remedy)]) from failure
+            reasons = [Reason("not-active", text, "look whether a disk of the pool is missing")]
+            raise UnavailableError(text, reasons=reasons) from next((f for f in failures if f), None)
+
+    async def _try_all(self, argv: Sequence[str], pool: str, names: set[str]) -> HoldfastError | None:
+        """Change each of `names`: LVM goes on with the others when one fails. Return what it said then."""
+        if not names:
+            return None
+        log.info("%s of %s: %s", " ".join(argv), pool, ", ".join(sorted(names)))
+        try:
+            await self._tools.change([*argv, *(f"{pool}/{name}" for name in sorted(names))], f"the pool {pool}")
+        except HoldfastError as reason:
+            return reason
+        return None
 
 
 def _as_asked(group: Group, paths: tuple[str, ...]) -> Pool:

@@ -1,0 +1,495 @@
+"""The driver on a real kernel: the whole kit, and what only LVM can do wrong.
+
+This runs inside a lab node (tests/lab/test_volume_lvm.py starts it there), and destroys what is on the two
+disks that HOLDFAST_TEST_DISKS names. Elsewhere it is not collected.
+"""
+
+# Each test has the loop to itself, and may block it.
+# ruff: noqa: ASYNC230, ASYNC240
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.errors import BusyError, ConflictError, HoldfastError, NotFoundError
+from holdfast.hooks.base import Host
+from holdfast.hooks.volume import Pool, VolumeDriver, VolumeKind, VolumeSpec
+from holdfast.system.clock import SystemClock
+from holdfast.system.command import Commands, Completed, RunningCommand, SystemCommands
+from holdfast.system.kernelfs import KernelFs
+from holdfast.testing.volume import (
+    BLOCK_BYTES,
+    MIB,
+    VolumeBench,
+    VolumeContract,
+    block,
+    copy_of,
+    make_pool,
+    nas,
+)
+from holdfast_volume_lvm.driver import open_driver
+from holdfast_volume_lvm.naming import disk_mark
+from holdfast_volume_lvm.probe import probe
+from holdfast_volume_lvm.settings import Settings
+
+DISKS = tuple(os.environ.get("HOLDFAST_TEST_DISKS", "").split())
+
+
+def call(*argv: str, check: bool = True) -> str:
+    """Run a command around the driver."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert not check or done.returncode == 0, f"{argv}: {done.stderr}"
+    return done.stdout
+
+
+class Interrupted(Exception):
+    """The machine stopped here."""
+
+
+@dataclass
+class Cut(Commands):
+    """Runs `left` changing commands and is then dead, as a killed daemon is."""
+
+    left: int | None = None
+    ran: list[tuple[str, ...]] = field(default_factory=list)
+    real: SystemCommands = field(default_factory=SystemCommands)
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        secret_input: bytes | None = None,
+        environment: Mapping[str, str] | None = None,
+        ok_codes: Sequence[int] = (0,),
+    ) -> Completed:
+        if self.left is not None and self.left <= 0:
+            raise Interrupted
+        done = await self.real.run(argv, timeout_s=timeout_s, environment=environment, ok_codes=ok_codes)
+        self.ran.append(tuple(argv))
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise Interrupted
+        return done
+
+    def start(
+        self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[RunningCommand]:
+        return self.real.start(argv, environment=environment)
+
+
+def make_host(directory: Path, commands: Commands) -> Host:
+    return Host("a", commands, KernelFs(), SystemClock(), directory / "state", directory / "run")
+
+
+class LvmBench(VolumeBench):
+    """Two real disks."""
+
+    def __init__(self, directory: Path, settings: Settings, driver: VolumeDriver, commands: Cut) -> None:
+        self.driver = driver
+        self.commands = commands
+        self.settings = settings
+        self.disks = (DISKS[0], DISKS[1])
+        self.directory = directory
+
+    @classmethod
+    async def make(cls, directory: Path, settings: Settings) -> LvmBench:
+        commands = Cut()
+        return cls(
+            directory / "mounts", settings, await open_driver(settings, make_host(directory, commands)), commands
+        )
+
+    async def sign(self, device: str) -> str:
+        call("mkswap", "--force", device)
+        return "swap"
+
+    async def signatures(self, device: str) -> tuple[str, ...]:
+        return tuple(sorted(set(call("wipefs", "--noheadings", "--output", "TYPE", device).split())))
+
+    @contextlib.contextmanager
+    def hold(self, path: str) -> Iterator[None]:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    async def reboot(self) -> None:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if line.split(" ")[4].startswith(str(self.directory)):
+                call("umount", "--lazy", line.split(" ")[4])
+        call("vgchange", "--activate", "n", check=False)
+
+    async def clean(self) -> None:
+        await self.reboot()
+        for name in call("vgs", "--noheadings", "-o", "vg_name").split():
+            call("vgremove", "--force", "--force", "--yes", name)
+        for disk in self.disks:
+            call("wipefs", "--all", "--force", disk)
+
+
+@pytest.fixture(params=[Settings()], ids=["defaults"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LvmBench]:
+    made = await LvmBench.make(tmp_path, request.param)
+    await made.clean()
+    yield made
+    await made.clean()
+
+
+@pytest.fixture
+async def pool(bench: LvmBench) -> Pool:
+    return await make_pool(bench)
+
+
+class TestLvmVolumes(VolumeContract):
+    """The driver keeps the contract on a real kernel."""
+
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[LvmBench]:
+        made = await LvmBench.make(tmp_path, Settings())
+        await made.clean()
+        yield made
+        await made.clean()
+
+
+# --- what is not ours ---
+
+
+async def test_what_others_made_in_a_pool_counts_as_used_and_is_left_alone(bench: LvmBench, pool: Pool) -> None:
+    call("lvcreate", "--yes", "--name", "foreign", "--extents", "4", "kit")
+    assert await bench.driver.list_volumes() == ()
+    assert (await bench.driver.get_pool("kit")).free_bytes == pool.free_bytes - 4 * pool.extent_bytes
+    with pytest.raises(ConflictError):
+        await bench.driver.create_volume(block("foreign", 4 * pool.extent_bytes))
+    await bench.driver.delete_volume("kit", "foreign")
+    with pytest.raises(BusyError, match="foreign"):
+        await bench.driver.delete_pool("kit")
+    call("lvchange", "--activate", "n", "kit/foreign")
+    await bench.driver.activate_pool("kit")
+    assert call("lvs", "--noheadings", "-o", "lv_active", "kit/foreign").strip() == ""
+
+
+async def test_a_group_of_somebody_else_is_no_pool(bench: LvmBench) -> None:
+    call("vgcreate", "theirs", bench.disks[0])
+    assert await bench.driver.list_pools() == ()
+    with pytest.raises(ConflictError):
+        await bench.driver.create_pool("theirs", bench.disks[:1], overwrite={})
+    with pytest.raises(BusyError, match="theirs"):
+        await bench.driver.create_pool("kit", bench.disks[:1], overwrite={bench.disks[0]: ("LVM2_member",)})
+    with pytest.raises(NotFoundError):
+        await bench.driver.create_volume(block(pool="theirs"))
+    await bench.driver.delete_pool("theirs")
+    assert call("vgs", "--noheadings", "-o", "vg_name").split() == ["theirs"]
+
+
+async def test_a_disk_prepared_for_lvm_by_somebody_else_is_refused(bench: LvmBench) -> None:
+    call("pvcreate", bench.disks[0])
+    with pytest.raises(ConflictError, match="LVM2_member"):
+        await make_pool(bench)
+    overwrite = {bench.disks[0]: ("LVM2_member",)}
+    assert (await bench.driver.create_pool("kit", bench.disks[:1], overwrite=overwrite)).name == "kit"
+
+
+async def test_a_mounted_disk_is_used_by_its_mount_point_and_never_taken(bench: LvmBench) -> None:
+    call("mkfs.xfs", "-q", bench.disks[0])
+    bench.directory.mkdir()
+    call("mount", bench.disks[0], str(bench.directory))
+    disk = next(d for d in await bench.driver.list_disks() if d.path == bench.disks[0])
+    assert disk.used_by == str(bench.directory)
+    with pytest.raises(BusyError, match=str(bench.directory)):
+        await bench.driver.create_pool("kit", bench.disks[:1], overwrite={bench.disks[0]: ("xfs",)})
+    call("umount", str(bench.directory))
+
+
+async def test_a_partition_table_is_a_signature(bench: LvmBench) -> None:
+    # A boot record of MS-DOS with one partition of 1024 sectors from sector 2048.
+    entry = bytes([0, 0, 0, 0, 0x83, 0, 0, 0]) + (2048).to_bytes(4, "little") + (1024).to_bytes(4, "little")
+    with Path(bench.disks[0]).open("r+b") as disk:
+        disk.write(bytes(446) + entry + bytes(48) + b"\x55\xaa")
+    call("blockdev", "--rereadpt", bench.disks[0])
+    with pytest.raises(ConflictError, match="dos"):
+        await make_pool(bench)
+    await bench.driver.create_pool("kit", bench.disks[:1], overwrite={bench.disks[0]: ("dos",)})
+
+
+async def test_lvm_on_a_volume_is_its_initiators_and_never_seen(bench: LvmBench, pool: Pool) -> None:
+    volume = await bench.driver.create_volume(block(size_bytes=2 * BLOCK_BYTES))
+    config = "devices { scan_lvs=1 }"
+    call("pvcreate", "--config", config, volume.device)
+    call("vgcreate", "--config", config, "--addtag", "holdfast", "inner", volume.device)
+    assert [found.name for found in await bench.driver.list_pools()] == ["kit"]
+
+
+# --- interruptions ---
+
+Operation = Callable[[VolumeDriver, LvmBench], Coroutine[Any, Any, object]]
+
+
+async def _two_disk_pool(driver: VolumeDriver, bench: LvmBench) -> object:
+    return await driver.create_pool("kit", bench.disks, overwrite={bench.disks[1]: ("swap",)})
+
+
+async def _no_pool(driver: VolumeDriver, bench: LvmBench) -> object:
+    await driver.delete_pool("kit")
+    return [(disk.signatures, disk.used_by) for disk in await driver.list_disks() if disk.path in bench.disks]
+
+
+async def _nas_volume(driver: VolumeDriver, bench: LvmBench) -> object:
+    made = await driver.create_volume(nas())
+    return replace(made, uuid="")
+
+
+async def _block_volume(driver: VolumeDriver, bench: LvmBench) -> object:
+    return replace(await driver.create_volume(block()), uuid="")
+
+
+async def _metadata(driver: VolumeDriver, bench: LvmBench) -> object:
+    return await driver.create_metadata("kit", "v0", MIB)
+
+
+async def _snapshot(driver: VolumeDriver, bench: LvmBench) -> object:
+    return replace(await driver.create_snapshot(copy_of()), used_percent=None)
+
+
+async def _no_volume(driver: VolumeDriver, bench: LvmBench) -> object:
+    await driver.delete_volume("kit", "v0")
+    return await driver.list_volumes()
+
+
+async def _sign(bench: LvmBench) -> None:
+    await bench.sign(bench.disks[1])
+
+
+async def _pool(bench: LvmBench) -> None:
+    await make_pool(bench)
+
+
+async def _pool_and_volume(bench: LvmBench) -> None:
+    await make_pool(bench)
+    await bench.driver.create_volume(block())
+
+
+@pytest.mark.parametrize(
+    ("prepare", "operation"),
+    [
+        (_sign, _two_disk_pool),
+        (_pool, _no_pool),
+        (_pool, _nas_volume),
+        (_pool, _block_volume),
+        (_pool_and_volume, _metadata),
+        (_pool_and_volume, _snapshot),
+        (_pool_and_volume, _no_volume),
+    ],
+)
+async def test_what_was_interrupted_after_any_command_is_finished_by_repeating_it(
+    bench: LvmBench, prepare: Callable[[LvmBench], Coroutine[Any, Any, None]], operation: Operation
+) -> None:
+    await prepare(bench)
+    bench.commands.ran.clear()
+    wanted = await operation(bench.driver, bench)
+    commands = len(bench.commands.ran)
+    for left in range(1, commands):
+        await bench.clean()
+        await prepare(bench)
+        bench.commands.left = left
+        with pytest.raises(Interrupted):
+            await operation(bench.driver, bench)
+        bench.commands.left = None
+        assert await operation(bench.driver, bench) == wanted, f"interrupted after command {left} of {commands}"
+
+
+async def test_a_half_made_file_system_is_made_again(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(nas())
+    call("lvchange", "--deltag", "holdfast.ready", "kit/v0")
+    call("xfs_db", "-x", "-c", "sb 0", "-c", "write -d inprogress 1", "/dev/kit/v0")
+    assert not (await bench.driver.get_volume("kit", "v0")).is_active
+    made = await bench.driver.create_volume(nas())
+    assert made.is_active
+    await bench.driver.mount(made.device, str(bench.directory))
+
+
+async def test_an_unfinished_volume_that_carries_data_is_never_formatted(bench: LvmBench, pool: Pool) -> None:
+    made = await bench.driver.create_volume(nas())
+    await bench.driver.mount(made.device, str(bench.directory))
+    bench.write(bench.directory / "file", b"kept")
+    await bench.driver.unmount(str(bench.directory))
+    call("lvchange", "--deltag", "holdfast.ready", "kit/v0")
+    await bench.driver.create_volume(nas())
+    await bench.driver.mount(made.device, str(bench.directory))
+    assert (bench.directory / "file").read_bytes() == b"kept"
+    await bench.driver.unmount(str(bench.directory))
+    call("lvchange", "--deltag", "holdfast.ready", "kit/v0")
+    call("mkfs.ext4", "-q", "-F", made.device)
+    with pytest.raises(ConflictError, match="ext4"):
+        await bench.driver.create_volume(nas())
+    assert await bench.signatures(made.device) == ("ext4",)
+
+
+async def test_a_snapshot_stump_is_no_snapshot_and_goes_with_its_volume(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(block())
+    tags = ["--addtag", "holdfast", "--addtag", "holdfast.role=snapshot"]
+    call("lvcreate", "--yes", "--name", "v0.snap.s0", "--extents", "4", *tags, "kit")
+    assert await bench.driver.list_snapshots() == ()
+    assert not (await bench.driver.create_snapshot(copy_of())).is_overflown
+    await bench.driver.delete_snapshot("kit", "v0", "s0")
+    call("lvcreate", "--yes", "--name", "v0.snap.s0", "--extents", "4", *tags, "kit")
+    await bench.driver.delete_volume("kit", "v0")
+    assert call("lvs", "--noheadings", "kit").strip() == ""
+
+
+async def test_a_cancelled_change_is_run_to_its_end(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(block())
+    for delay_s in (0.02, 0.1, 0.2, 0.4):
+        making = asyncio.create_task(bench.driver.create_snapshot(copy_of()))
+        await asyncio.sleep(delay_s)
+        making.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await making
+        assert "s" not in call("lvs", "--noheadings", "-o", "lv_attr", "kit/v0").strip()[4]
+        await bench.driver.create_snapshot(copy_of())
+        await bench.driver.delete_snapshot("kit", "v0", "s0")
+
+
+# --- accidents ---
+
+
+async def test_a_suspended_volume_is_resumed_by_activation(bench: LvmBench, pool: Pool) -> None:
+    made = await bench.driver.create_volume(block())
+    call("dmsetup", "suspend", "kit-v0")
+    await asyncio.wait_for(bench.driver.list_volumes(), 20)
+    await bench.driver.activate_pool("kit")
+    assert await bench.signatures(made.device) == ()
+
+
+async def test_after_a_boot_volume_snapshot_and_metadata_are_back(bench: LvmBench, pool: Pool) -> None:
+    volume = await bench.driver.create_volume(block())
+    metadata = await bench.driver.create_metadata("kit", "v0", MIB)
+    made = await bench.driver.create_snapshot(copy_of())
+    await bench.reboot()
+    (seen,) = await bench.driver.list_snapshots()
+    assert seen.used_percent is None
+    await bench.driver.activate_pool("kit")
+    for device in (volume.device, metadata, made.device):
+        assert Path(device).is_block_device()
+
+
+async def test_a_snapshot_whose_device_died_in_use_can_be_cleared_away(bench: LvmBench, pool: Pool) -> None:
+    volume = await bench.driver.create_volume(nas())
+    place, past = bench.directory / "now", bench.directory / "past"
+    await bench.driver.mount(volume.device, str(place))
+    bench.write(place / "file", b"then")
+    made = await bench.driver.create_snapshot(copy_of())
+    await bench.driver.mount(made.device, str(past), read_only=True)
+    with bench.hold(str(past / "file")):
+        call("dmsetup", "remove", "--force", "kit-v0.snap.s0", check=False)
+        started_s = time.monotonic()
+        (seen,) = await bench.driver.list_snapshots()
+        assert seen.is_overflown
+        await bench.driver.unmount(str(past))
+        assert time.monotonic() - started_s < 20
+        assert not (past / "file").exists()
+    await bench.driver.delete_snapshot("kit", "v0", "s0")
+    assert (place / "file").read_bytes() == b"then"
+    await bench.driver.create_snapshot(copy_of())
+
+
+async def test_a_snapshot_removed_behind_our_back_ends_clean(bench: LvmBench, pool: Pool) -> None:
+    volume = await bench.driver.create_volume(nas())
+    place, past = bench.directory / "now", bench.directory / "past"
+    await bench.driver.mount(volume.device, str(place))
+    made = await bench.driver.create_snapshot(copy_of())
+    await bench.driver.mount(made.device, str(past), read_only=True)
+    call("umount", "--lazy", str(past))
+    call("umount", "--lazy", str(place))
+    call("lvremove", "--force", "--force", "--yes", "kit/v0")
+    started_s = time.monotonic()
+    await bench.driver.unmount(str(past))
+    await bench.driver.delete_snapshot("kit", "v0", "s0")
+    await bench.driver.delete_volume("kit", "v0")
+    assert time.monotonic() - started_s < 20
+    assert (await bench.driver.get_pool("kit")).free_bytes == pool.free_bytes
+
+
+async def test_who_holds_a_volume_is_named(bench: LvmBench, pool: Pool) -> None:
+    made = await bench.driver.create_volume(block())
+    with bench.hold(made.device), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        await bench.driver.delete_volume("kit", "v0")
+    volume = await bench.driver.create_volume(nas("v1"))
+    await bench.driver.mount(volume.device, str(bench.directory))
+    with bench.hold(str(bench.directory)), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        await bench.driver.unmount(str(bench.directory))
+
+
+async def test_a_refusal_of_a_busy_volume_comes_at_once(bench: LvmBench, pool: Pool) -> None:
+    made = await bench.driver.create_volume(block())
+    started_s = time.monotonic()
+    with bench.hold(made.device), pytest.raises(BusyError):
+        await bench.driver.delete_volume("kit", "v0")
+    assert time.monotonic() - started_s < 4
+
+
+async def test_a_reserve_beyond_what_can_be_used_is_given_up_and_found_again(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(block())
+    made = await bench.driver.create_snapshot(copy_of(reserve_bytes=4 * BLOCK_BYTES))
+    assert BLOCK_BYTES < made.reserve_bytes < 4 * BLOCK_BYTES
+    assert await bench.driver.create_snapshot(copy_of(reserve_bytes=4 * BLOCK_BYTES)) == made
+
+
+async def test_a_nas_volume_too_small_for_xfs_is_refused_before_anything_is_made(bench: LvmBench, pool: Pool) -> None:
+    with pytest.raises(HoldfastError, match="at least"):
+        await bench.driver.create_volume(VolumeSpec("kit", "v0", 299 * MIB, VolumeKind.NAS))
+    assert (await bench.driver.get_pool("kit")).free_bytes == pool.free_bytes
+    made = await bench.driver.create_volume(VolumeSpec("kit", "v0", 300 * MIB, VolumeKind.NAS))
+    assert made.is_active
+
+
+async def test_a_name_of_dev_is_refused(bench: LvmBench) -> None:
+    with pytest.raises(ConflictError, match="a file in /dev"):
+        await bench.driver.create_pool("shm", bench.disks[:1], overwrite={})
+    await bench.driver.delete_pool("shm")
+    assert await bench.signatures(bench.disks[0]) == ()
+
+
+async def test_disks_of_a_pool_are_marked_and_have_room_for_metadata(bench: LvmBench, pool: Pool) -> None:
+    row = call("pvs", "--noheadings", "--units", "b", "--nosuffix", "-o", "pv_uuid,pv_mda_size").split()
+    assert row[0].startswith(disk_mark("kit"))
+    assert int(row[1]) >= bench.settings.pv_metadata_bytes
+
+
+async def test_a_big_pool_of_volumes_is_listed_quickly(bench: LvmBench, pool: Pool) -> None:
+    names = [f"v{number:02d}" for number in range(12)]
+    for name in names:
+        await bench.driver.create_volume(block(name, pool.extent_bytes))
+    started_s = time.monotonic()
+    assert [volume.name for volume in await bench.driver.list_volumes()] == names
+    assert time.monotonic() - started_s < 5
+
+
+@pytest.mark.parametrize("bench", [Settings(zero_new_volumes=True)], indirect=True, ids=["zeroing"])
+async def test_a_new_block_volume_shows_nothing_of_the_past_where_that_is_asked(bench: LvmBench, pool: Pool) -> None:
+    made = await bench.driver.create_volume(block())
+    with Path(made.device).open("r+b") as device:
+        device.seek(BLOCK_BYTES // 2)
+        device.write(b"secret" * 1000)
+    await bench.driver.delete_volume("kit", "v0")
+    again = await bench.driver.create_volume(block())
+    with Path(again.device).open("rb") as device:
+        assert device.read().strip(b"\0") == b""
+
+
+async def test_the_probe_misses_nothing_and_loads_nothing(tmp_path: Path) -> None:
+    before = Path("/proc/modules").read_text()
+    assert await probe(Settings(), make_host(tmp_path, SystemCommands())) == ()
+    assert Path("/proc/modules").read_text() == before
