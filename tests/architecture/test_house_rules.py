@@ -20,7 +20,6 @@ LONG: Mapping[str, str] = {
     "core/holdfast/testing/copy.py": _KIT,
     "core/holdfast/testing/mirror.py": _KIT,
     "core/holdfast/testing/volume.py": _KIT,
-    "core/holdfast/testing/memory_drbd.py": _MODEL,
     "core/holdfast/testing/memory_mirror.py": _MODEL,
     "core/holdfast/testing/memory_volume.py": _MODEL,
     "plugins/rep_block/holdfast_rep_block/driver.py": "one method for each operation of the longest contract",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.testing.memory_mirror import MemoryMirrorBed
+from holdfast.testing.memory_mirror_bed import MemoryMirrorBed
 from holdfast.testing.mirror import MirrorBed, MirrorContract
 
 

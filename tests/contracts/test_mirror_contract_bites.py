@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ConflictError, HoldfastError
 from holdfast.hooks.replication import DiskState, FenceArbiter, MirrorSpec, MirrorStatus, Role, Suspension
 from holdfast.testing import memory_drbd as drbd
-from holdfast.testing.memory_mirror import MemoryMirrorBed, MemoryMirrors
+from holdfast.testing import memory_drbd_roles as roles
+from holdfast.testing.memory_mirror import MemoryMirrors
+from holdfast.testing.memory_mirror_bed import MemoryMirrorBed
 from holdfast.testing.mirror import MirrorContract
 
 
@@ -18,14 +20,14 @@ class OutdatesWithoutLeaving(MemoryMirrors):
     """What a plain `drbdsetup outdate` does on a side that still believes to be Connected."""
 
     async def outdate(self, name: str) -> DiskState:
-        drbd.outdate(self.node.side(name))
+        roles.outdate(self.node.side(name))
         return DiskState.OUTDATED
 
 
 class OutdatesAPrimary(MemoryMirrors):
     async def outdate(self, name: str) -> DiskState:
-        drbd.disconnect(self.node.side(name), force=True)
-        drbd.set_disks(self.node.side(name), DiskState.OUTDATED)
+        roles.disconnect(self.node.side(name), force=True)
+        roles.set_disks(self.node.side(name), DiskState.OUTDATED)
         return DiskState.OUTDATED
 
 
@@ -74,7 +76,8 @@ class AttachesWithoutMetadata(MemoryMirrors):
 
 class AttachesAnew(MemoryMirrors):
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
-        drbd.require(spec.name not in self.node.sides, "it is there already")
+        if spec.name in self.node.sides:
+            raise ConflictError("it is there already")
         return await super().attach(spec)
 
 
@@ -92,7 +95,8 @@ class WipesWhileUp(MemoryMirrors):
 
 class WipesNothing(MemoryMirrors):
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
-        drbd.require(spec.name not in self.node.sides, "it is up")
+        if spec.name in self.node.sides:
+            raise ConflictError("it is up")
 
 
 class ZeroesHalf(MemoryMirrors):
@@ -111,7 +115,7 @@ class ZeroesWhatIsInUse(MemoryMirrors):
 
 class SkipsAnySync(MemoryMirrors):
     async def skip_first_sync(self, name: str) -> None:
-        drbd.set_disks(self.node.side(name), DiskState.UP_TO_DATE)
+        roles.set_disks(self.node.side(name), DiskState.UP_TO_DATE)
         for volume in self.node.side(name).volumes.values():
             volume.media.dirty.clear()
 
@@ -146,7 +150,7 @@ class ThawsByItself(MemoryMirrors):
     """Answers before anybody decided."""
 
     async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
-        self.node.pair.is_fencing = False
+        self.pair.is_fencing = False
         await super().serve_fence_requests(arbiter)
 
 
@@ -181,7 +185,7 @@ class InventsAMirror(MemoryMirrors):
 class StaysUp(MemoryMirrors):
     async def down(self, name: str) -> None:
         if name in self.node.sides:
-            drbd.disconnect(self.node.side(name), force=False)
+            roles.disconnect(self.node.side(name), force=False)
 
 
 class ForgetsThePeer(MemoryMirrors):

@@ -7,7 +7,6 @@ does to `driver.pair`; what a user of the mirrored device does is in `write` and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import ClassVar, Self
 
@@ -18,18 +17,17 @@ from holdfast.hooks.replication import (
     DiskState,
     FenceArbiter,
     MirrorDriver,
-    MirrorEndpoint,
     MirrorSpec,
     MirrorStatus,
-    MirrorVolume,
     MirrorVolumeStatus,
     ReplicationState,
     Role,
     Suspension,
 )
-from holdfast.testing import memory_drbd as drbd
-from holdfast.testing.memory_drbd import BLOCK_BYTES, JUST_CREATED, Media, Node, Pair, Side, Volume
-from holdfast.testing.mirror import MirrorBed
+from holdfast.testing import memory_drbd_link as link
+from holdfast.testing import memory_drbd_roles as roles
+from holdfast.testing.memory_drbd import BLOCK_BYTES, JUST_CREATED, Media, Node, Side, Volume, refused
+from holdfast.testing.memory_pair import Pair
 
 
 class MemoryMirrors(MirrorDriver):
@@ -49,17 +47,19 @@ class MemoryMirrors(MirrorDriver):
     @property
     def pair(self) -> Pair:
         """The world of both nodes."""
-        return self.node.pair
+        world = self.node.world
+        assert isinstance(world, Pair)
+        return world
 
     # --- what uses the mirrored device ---
 
     async def write(self, name: str, offset: int, data: bytes, *, number: int = 0) -> None:
         """Write to the mirrored device; returning is the acknowledgement."""
-        await drbd.write(self.node, name, number, offset, data)
+        await roles.write(self.node, name, number, offset, data)
 
     async def read(self, name: str, offset: int, length: int, *, number: int = 0) -> bytes:
         """Read the mirrored device."""
-        return await drbd.read(self.node, name, number, offset, length)
+        return await roles.read(self.node, name, number, offset, length)
 
     def add_device(self, device: str, size_bytes: int) -> None:
         """Make a lower device, full of what its last user left."""
@@ -84,7 +84,7 @@ class MemoryMirrors(MirrorDriver):
 
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        drbd.require(spec.name not in self.node.sides, f"mirror {spec.name} is up")
+        _require(spec.name not in self.node.sides, f"mirror {spec.name} is up")
         for volume in spec.volumes:
             self._media(volume.device).has_metadata = False
 
@@ -105,9 +105,9 @@ class MemoryMirrors(MirrorDriver):
         side = self.node.sides.get(spec.name) or Side(self.node, spec)
         for volume in spec.volumes:
             media = self._media(volume.device)
-            drbd.require(media.has_metadata, f"there is no metadata for {volume.device}")
+            _require(media.has_metadata, f"there is no metadata for {volume.device}")
             old = side.volumes.get(volume.number)
-            drbd.require(
+            _require(
                 old is None or (old.media is media and old.minor == volume.minor),
                 f"volume {volume.number} is attached to another device",
             )
@@ -123,26 +123,26 @@ class MemoryMirrors(MirrorDriver):
         await self.attach(spec)
         side = self.node.side(spec.name)
         ends = (spec.local, spec.remote)
-        drbd.require(side.ends in (None, ends), f"mirror {spec.name} is connected between other addresses")
+        _require(side.ends in (None, ends), f"mirror {spec.name} is connected between other addresses")
         if side.connection is ConnectionState.STANDALONE:
             side.ends = ends
             side.connection = ConnectionState.CONNECTING
             side.tell()
-            drbd.try_to_connect(side)
+            link.try_to_connect(side)
         return await self.status(spec.name)
 
     async def disconnect(self, name: str, *, force: bool = False) -> None:
         """See MirrorDriver."""
         if name in self.node.sides:
-            drbd.disconnect(self.node.side(name), force=force)
+            roles.disconnect(self.node.side(name), force=force)
 
     async def down(self, name: str) -> None:
         """See MirrorDriver."""
         side = self.node.sides.get(name)
         if side is None:
             return
-        drbd.demote(side)
-        drbd.disconnect(side, force=False)
+        roles.demote(side)
+        roles.disconnect(side, force=False)
         del self.node.sides[name]
         self.node.publish(name)
 
@@ -158,8 +158,8 @@ class MemoryMirrors(MirrorDriver):
             volume.media.bitmap = 0
             volume.media.dirty.clear()
             there.media.adopt(volume.media)
-        drbd.set_disks(side, DiskState.UP_TO_DATE)
-        drbd.set_disks(peer, DiskState.UP_TO_DATE)
+        roles.set_disks(side, DiskState.UP_TO_DATE)
+        roles.set_disks(peer, DiskState.UP_TO_DATE)
 
     async def start_full_sync(self, name: str) -> None:
         """See MirrorDriver."""
@@ -168,12 +168,12 @@ class MemoryMirrors(MirrorDriver):
             return
         self._fresh_peer(side)
         ends = side.ends
-        drbd.disconnect(side, force=False)
+        roles.disconnect(side, force=False)
         for volume in side.volumes.values():
             volume.media.new_generation()
-        drbd.set_disks(side, DiskState.UP_TO_DATE)
+        roles.set_disks(side, DiskState.UP_TO_DATE)
         side.ends, side.connection = ends, ConnectionState.CONNECTING
-        drbd.try_to_connect(side)
+        link.try_to_connect(side)
 
     def _fresh_peer(self, side: Side) -> Side:
         """The connected peer of a side that never had data. Raises ConflictError."""
@@ -181,10 +181,10 @@ class MemoryMirrors(MirrorDriver):
         if peer is None:
             raise ConflictError(f"mirror {side.name} is not connected")
         for each in (side, peer):
-            drbd.require(each.role is Role.SECONDARY, f"mirror {side.name} is in use")
+            _require(each.role is Role.SECONDARY, f"mirror {side.name} is in use")
             for volume in each.volumes.values():
                 is_fresh = volume.media.current == JUST_CREATED and volume.disk is DiskState.INCONSISTENT
-                drbd.require(is_fresh, f"the metadata of mirror {side.name} is not fresh")
+                _require(is_fresh, f"the metadata of mirror {side.name} is not fresh")
         return peer
 
     async def promote(self, name: str) -> None:
@@ -194,20 +194,20 @@ class MemoryMirrors(MirrorDriver):
         if no_data:
             text = f"volume {no_data[0].number} is {no_data[0].disk.value} here"
             raise RefusedError(f"mirror {name}: {text}", reasons=[Reason("no-data-here", text, "wait for the resync")])
-        await drbd.promote(side)
+        await roles.promote(side)
 
     async def demote(self, name: str) -> None:
         """See MirrorDriver."""
-        drbd.demote(self.node.side(name))
+        roles.demote(self.node.side(name))
 
     async def outdate(self, name: str) -> DiskState:
         """See MirrorDriver."""
         side = self.node.side(name)
-        drbd.require(side.role is not Role.PRIMARY, f"mirror {name} is Primary here")
+        _require(side.role is not Role.PRIMARY, f"mirror {name} is Primary here")
         if side.is_changing:
             raise BusyError("another change of this mirror is under way in the kernel")
-        drbd.disconnect(side, force=True)
-        drbd.outdate(side)
+        roles.disconnect(side, force=True)
+        roles.outdate(side)
         disks = {volume.disk for volume in side.volumes.values()}
         worst_first = (DiskState.DISKLESS, DiskState.INCONSISTENT, DiskState.OUTDATED, DiskState.CONSISTENT)
         return next((disk for disk in worst_first if disk in disks), DiskState.UP_TO_DATE)
@@ -284,13 +284,13 @@ class MemoryMirrors(MirrorDriver):
             self.node.asking.put_nowait((name, "fence-peer"))
             raise
         if side.losses == losses and side.connection is not ConnectionState.CONNECTED:
-            drbd.apply_verdict(side, verdict)
+            roles.apply_verdict(side, verdict)
 
     async def verify(self, name: str) -> None:
         """See MirrorDriver."""
         side = self.node.side(name)
         if side.peer is None:
-            raise drbd.refused("Need a connection to start verify or resync")
+            raise refused("Need a connection to start verify or resync")
         for number, volume in side.volumes.items():
             there = side.peer.volumes[number]
             for block in range(len(volume.media.data) // BLOCK_BYTES):
@@ -314,62 +314,7 @@ def _attached(number: int, minor: int, media: Media) -> Volume:
     return Volume(number, minor, media, peer_disk)
 
 
-class MemoryMirrorBed(MirrorBed):
-    """A bed for the contract on the model in memory."""
-
-    within_s = 1.0
-
-    def __init__(self, make_pair: Callable[[], tuple[MemoryMirrors, MemoryMirrors]] = MemoryMirrors.make_pair) -> None:
-        a, b = make_pair()
-        self._drivers = {"a": a, "b": b}
-        ends = {"a": MirrorEndpoint("192.0.2.1", 7790), "b": MirrorEndpoint("192.0.2.2", 7790)}
-        volume = MirrorVolume("v0", 0, 0, "/dev/pool/v0", "/dev/pool/v0-meta", 1024 * BLOCK_BYTES)
-        self.specs = {
-            "a": MirrorSpec("m0", ends["a"], ends["b"], (volume,)),
-            "b": MirrorSpec("m0", ends["b"], ends["a"], (volume,)),
-        }
-        for driver in (a, b):
-            driver.add_device(volume.device, volume.size_bytes)
-
-    def driver(self, node: str) -> MemoryMirrors:
-        """See MirrorBed."""
-        return self._drivers[node]
-
-    async def write(self, node: str, offset: int, data: bytes) -> None:
-        """See MirrorBed."""
-        await self._drivers[node].write("m0", offset, data)
-
-    async def read(self, node: str, offset: int, length: int) -> bytes:
-        """See MirrorBed."""
-        return await self._drivers[node].read("m0", offset, length)
-
-    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
-        """See MirrorBed."""
-        self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + len(data)] = data
-
-    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
-        """See MirrorBed."""
-        return bytes(self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + length])
-
-    @contextlib.asynccontextmanager
-    async def held_open(self, node: str) -> AsyncIterator[None]:
-        """See MirrorBed."""
-        side = self._drivers[node].node.side("m0")
-        side.openers += 1
-        try:
-            yield
-        finally:
-            side.openers -= 1
-
-    async def cut_link(self) -> None:
-        """See MirrorBed."""
-        self._drivers["a"].pair.cut_wire()
-
-    async def mend_link(self) -> None:
-        """See MirrorBed."""
-        self._drivers["a"].pair.mend_wire()
-
-    async def power_cycle(self, node: str) -> None:
-        """See MirrorBed."""
-        self._drivers["a"].pair.power_off(node)
-        self._drivers["a"].pair.power_on(node)
+def _require(is_met: bool, text: str) -> None:
+    """Raise ConflictError unless the state is exactly what is needed."""
+    if not is_met:
+        raise ConflictError(text)

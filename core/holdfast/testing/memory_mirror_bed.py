@@ -1,0 +1,72 @@
+"""The bed of the mirror contract on the model in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume
+from holdfast.testing.memory_drbd import BLOCK_BYTES
+from holdfast.testing.memory_mirror import MemoryMirrors
+from holdfast.testing.mirror import MirrorBed
+
+
+class MemoryMirrorBed(MirrorBed):
+    """A bed for the contract on the model in memory."""
+
+    within_s = 1.0
+
+    def __init__(self, make_pair: Callable[[], tuple[MemoryMirrors, MemoryMirrors]] = MemoryMirrors.make_pair) -> None:
+        a, b = make_pair()
+        self._drivers = {"a": a, "b": b}
+        ends = {"a": MirrorEndpoint("192.0.2.1", 7790), "b": MirrorEndpoint("192.0.2.2", 7790)}
+        volume = MirrorVolume("v0", 0, 0, "/dev/pool/v0", "/dev/pool/v0-meta", 1024 * BLOCK_BYTES)
+        self.specs = {
+            "a": MirrorSpec("m0", ends["a"], ends["b"], (volume,)),
+            "b": MirrorSpec("m0", ends["b"], ends["a"], (volume,)),
+        }
+        for driver in (a, b):
+            driver.add_device(volume.device, volume.size_bytes)
+
+    def driver(self, node: str) -> MemoryMirrors:
+        """See MirrorBed."""
+        return self._drivers[node]
+
+    async def write(self, node: str, offset: int, data: bytes) -> None:
+        """See MirrorBed."""
+        await self._drivers[node].write("m0", offset, data)
+
+    async def read(self, node: str, offset: int, length: int) -> bytes:
+        """See MirrorBed."""
+        return await self._drivers[node].read("m0", offset, length)
+
+    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
+        """See MirrorBed."""
+        self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + len(data)] = data
+
+    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
+        """See MirrorBed."""
+        return bytes(self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + length])
+
+    @contextlib.asynccontextmanager
+    async def held_open(self, node: str) -> AsyncIterator[None]:
+        """See MirrorBed."""
+        side = self._drivers[node].node.side("m0")
+        side.openers += 1
+        try:
+            yield
+        finally:
+            side.openers -= 1
+
+    async def cut_link(self) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.cut_wire()
+
+    async def mend_link(self) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.mend_wire()
+
+    async def power_cycle(self, node: str) -> None:
+        """See MirrorBed."""
+        self._drivers["a"].pair.power_off(node)
+        self._drivers["a"].pair.power_on(node)
