@@ -106,6 +106,11 @@ class DeletesBeforeItLooks(MemoryCopyDriver):
         return super().check_source(run)
 
 
+class EmptiesTheReplica(MemoryCopyDriver):
+    def refuse_to_empty(self, wanted: dict[bytes, Entry], replica: Path) -> None:
+        return
+
+
 class DeletesLast(MemoryCopyDriver):
     def delete_extra(self, wanted: dict[bytes, Entry], replica: Path, count: Count) -> None:
         self.postponed = (wanted, replica, count)
@@ -355,6 +360,7 @@ FAULTS: dict[type[MemoryCopyDriver], str] = {
     ComparesWholeSeconds: "test_a_change_within_the_same_second_at_the_same_size_is_copied",
     DeletesNothing: "test_a_copy_deletes_exactly_what_left_the_source",
     DeletesBeforeItLooks: "test_a_missing_source_fails_and_deletes_nothing",
+    EmptiesTheReplica: "test_an_empty_source_empties_no_replica",
     DeletesLast: "test_what_is_gone_makes_room_for_what_is_new",
     SendsAllAgain: "test_a_copy_of_what_is_equal_sends_nothing",
     SendsWholeFiles: "test_a_second_copy_moves_only_the_change",

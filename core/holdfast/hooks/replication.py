@@ -30,7 +30,7 @@ class ReplicaShare:
     user: str
     password: Secret
     allowed_sources: tuple[str, ...]
-    """Addresses that may connect."""
+    """Addresses or networks that may connect; nobody if empty."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,15 @@ class CopyDriver(Driver):
 
     @abstractmethod
     async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
-        """Run the agent with exactly these replica shares, and keep it running until `stop_agent` or `close`.
+        """Run the agent with exactly these replica shares; watch it, and restart it when it dies, until `close`.
 
-        Called again with other replicas it changes them without cutting runs under way. A crashed agent is restarted.
+        Called again with other replicas it changes them without cutting runs under way. Only `stop_agent` ends it: it
+        goes on after `close` and after the death of holdfastd, and the next call adopts it, runs under way included.
         """
 
     @abstractmethod
     async def stop_agent(self) -> None:
-        """Stop accepting copies; not running is success."""
+        """End the agent and the runs it accepts, also one that an earlier holdfastd left; not running is success."""
 
     @abstractmethod
     async def is_agent_running(self) -> bool:
@@ -104,7 +105,9 @@ class CopyDriver(Driver):
         """Bring the replica to equal the source, all attributes included.
 
         Raises DeniedError (wrong ID or password), UnavailableError (agent unreachable), NoSpaceError
-        (destination full), NotFoundError (no such replica), VerificationError (the source could not be read whole).
+        (destination full), NotFoundError (no such replica), VerificationError (the source could not be read whole),
+        BusyError (the replica takes another copy), RefusedError (an empty source, a replica that is not: a mount that
+        went away looks the same, and nothing was deleted).
         Cancelled, it leaves no process behind.
         """
 

@@ -19,7 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import DeniedError, HoldfastError, NoSpaceError, NotFoundError, UnavailableError, VerificationError
+from holdfast.errors import (
+    DeniedError,
+    HoldfastError,
+    NoSpaceError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    VerificationError,
+)
 from holdfast.hooks.replication import AgentSpec, CopyDriver, CopyProgress, CopyResult, CopyRun, ReplicaShare
 from holdfast.testing.trees import HOSTILE_NAMES, differences, make_tree, read_tree
 from holdfast.values import Secret
@@ -273,6 +281,12 @@ class CopyContract:
         bench.source.rmdir()
         await bench.start()
         await bench.assert_refused(VerificationError, bench.copy)
+
+    async def test_an_empty_source_empties_no_replica(self, bench: Bench) -> None:
+        await bench.start()
+        await bench.copy()
+        make_tree(bench.replica)
+        await bench.assert_refused(RefusedError, bench.copy)
 
     async def test_a_missing_replica_directory_fails(self, bench: Bench) -> None:
         (bench.source / "file").write_bytes(b"x")

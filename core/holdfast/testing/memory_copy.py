@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.errors import DeniedError, NoSpaceError, NotFoundError, UnavailableError, VerificationError
+from holdfast.errors import DeniedError, NoSpaceError, NotFoundError, RefusedError, UnavailableError, VerificationError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import (
     AgentSpec,
@@ -83,6 +83,7 @@ class MemoryCopyDriver(CopyDriver):
         """See CopyDriver."""
         source, replica = self.check_source(run), Path(self.admit(run).path)
         wanted, count = read_tree(source), Count()
+        self.refuse_to_empty(wanted, replica)
         try:
             self.delete_extra(wanted, replica, count)
             for done, name in enumerate(sorted(wanted)):
@@ -150,6 +151,11 @@ class MemoryCopyDriver(CopyDriver):
         if not source.is_dir():
             raise VerificationError(f"the source could not be read whole: {run.source} is not there")
         return source
+
+    def refuse_to_empty(self, wanted: dict[bytes, Entry], replica: Path) -> None:
+        """An empty source may be a mount that went away."""
+        if len(wanted) == 1 and any(replica.iterdir()):
+            raise RefusedError("the source is empty and the replica is not; nothing was deleted")
 
     def delete_extra(self, wanted: dict[bytes, Entry], replica: Path, count: Count) -> None:
         """Delete what the source lacks, and what is of another kind there."""

@@ -28,6 +28,7 @@ from holdfast_rep_rsync.settings import Settings
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
+_PARTING_S = 0.05
 _STOP_PATIENCE_S = 2.0
 _START_TIMEOUT_S = 10.0
 # With these a daemon that cannot go on ends its log.
@@ -72,6 +73,8 @@ class Agent:
             await self._stop_supervising()
             if await self._find():
                 await self._end_listeners()
+                # What is about to end by itself is not hurried: a request would cost it half a second.
+                await self._host.clock.sleep(_PARTING_S)
                 # A copy that is asked to end removes its temporary file.
                 await processes.end(self._host.kernel, await self._find(), patience_s=_STOP_PATIENCE_S)
                 log.info("the agent was stopped")

@@ -63,7 +63,7 @@ class Client:
         with self.password_file(run.password) as password_file:
             argv = (
                 *(self.settings.program, *ATTRIBUTES, *options, "--no-inc-recursive"),
-                *("--no-human-readable", "--outbuf=L", "--no-motd", *self._timeouts(lull_s)),
+                *("--no-human-readable", "--outbuf=L", "--no-motd", "--sockopts=TCP_NODELAY", *self._timeouts(lull_s)),
                 *(
                     f"--password-file={password_file}",
                     source,

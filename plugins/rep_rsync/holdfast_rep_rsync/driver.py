@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from holdfast.errors import Reason, RefusedError
 from holdfast.hooks.base import Can, Host
 from holdfast.hooks.replication import (
     AgentSpec,
@@ -93,8 +94,9 @@ class RsyncDriver(CopyDriver):
         return reports.read_listing(await self._client.list_modules(agent))
 
     async def copy(self, run: CopyRun, progress: Callable[[CopyProgress], None]) -> CopyResult:
-        """See CopyDriver. Raises BusyError when another copy keeps the replica share."""
+        """See CopyDriver."""
         naming.check_run(run)
+        await self._refuse_to_empty(run)
         told = _Progress(progress, self._host.clock)
         result = reports.read_statistics(await self._client.push(run, (*_REPORTING, *DELETING), told.follow))
         told.finish()
@@ -103,6 +105,16 @@ class RsyncDriver(CopyDriver):
             *(run.source, run.replica, run.agent.address, result.files_sent, result.files_deleted, result.sent_bytes),
         )
         return result
+
+    async def _refuse_to_empty(self, run: CopyRun) -> None:
+        """dmeventd unmounts a snapshot that overflew (seen with LVM 2.03); what is left is an empty mount point."""
+        if not await asyncio.to_thread(_is_empty, Path(run.source)):
+            return
+        told = await self._client.push(run, verification.metadata_options(DELETING), lambda line: None)
+        if verification.has_surplus(told):
+            text = f"the source {run.source} is empty and the replica is not; nothing was deleted"
+            remedy = "check the source's volume and snapshot; if it is meant, empty the replica on its own node"
+            raise RefusedError(text, reasons=[Reason("empty-source", text, remedy)])
 
     async def verify(self, run: CopyRun, *, sample: tuple[str, ...]) -> tuple[str, ...]:
         """See CopyDriver. What it finds equal is on the destination's disk: the agent writes it out first."""
@@ -130,6 +142,13 @@ class RsyncDriver(CopyDriver):
             await processes.end(self._host.kernel, orphans, patience_s=0)
         for path in await asyncio.to_thread(_files_in, runs):
             path.unlink(missing_ok=True)
+
+
+def _is_empty(directory: Path) -> bool:
+    # What cannot be listed is rsync's to report.
+    with contextlib.suppress(OSError):
+        return next(directory.iterdir(), None) is None
+    return False
 
 
 def _files_in(directory: Path) -> tuple[Path, ...]:

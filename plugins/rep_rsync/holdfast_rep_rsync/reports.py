@@ -69,6 +69,7 @@ class Difference:
     text: str
 
 
+SURPLUS = "is only in the replica"
 _ITEMIZED = re.compile(r"[<>ch.][fdLDS][.+?csTtpoguaxnb ]{9}\Z")
 _ATTRIBUTES = {
     "s": "size",
@@ -89,7 +90,7 @@ def read_difference(line: str) -> Difference | None:
     if not path or line[11] != " ":
         return None
     if itemized == "*deleting  ":
-        return Difference(path, "is only in the replica")
+        return Difference(path, SURPLUS)
     if _ITEMIZED.match(itemized) is None:
         return None
     flags = itemized[2:]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.errors import InvalidError, Reason
-from holdfast_rep_rsync.reports import Difference, read_difference
+from holdfast_rep_rsync.reports import SURPLUS, Difference, read_difference
 
 _REPORT = ("--dry-run", "--out-format=%i %n")
 
@@ -49,6 +49,11 @@ def lull_s(source: str, sample: Iterable[str], bytes_per_s: int) -> int:
             # rsync meets it too, and says so.
             continue
     return largest // bytes_per_s
+
+
+def has_surplus(lines: Iterable[str]) -> bool:
+    """Whether a pass found a path that only the replica has."""
+    return any(difference is not None and difference.text == SURPLUS for difference in map(read_difference, lines))
 
 
 def describe(*passes: Iterable[str]) -> tuple[str, ...]:
