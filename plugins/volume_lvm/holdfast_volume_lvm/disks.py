@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -96,9 +97,8 @@ async def list_disks(
 ) -> tuple[Disk, ...]:
     """See VolumeDriver."""
     whole = sorted((device for device in flatten(devices) if device.is_disk), key=lambda device: device.path)
+    carried = await asyncio.gather(*(signatures(device.path) for device in whole))
     return tuple(
-        [
-            Disk(device.path, device.size_bytes, await signatures(device.path), holder(device, report))
-            for device in whole
-        ]
+        Disk(device.path, device.size_bytes, found, holder(device, report))
+        for device, found in zip(whole, carried, strict=True)
     )

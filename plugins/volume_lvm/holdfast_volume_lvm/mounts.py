@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 _MOUNTS = "/proc/self/mountinfo"
 # File systems may be stacked on one directory, by us never.
 _DEEPEST = 8
+# One second and a bit: whoever asked for a deletion can ask again.
+_LOOKS = 5
+_LOOK_AGAIN_S = 0.25
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -90,12 +93,24 @@ class Mounts:
             log.info("unmounted %s", place)
         raise BusyError(f"{place} is still mounted after it was unmounted {_DEEPEST} times")
 
-    def refuse_open(self, volume: LogicalVolume) -> None:
-        """Raise BusyError, naming who is known to use it, when a device is held open."""
-        if not volume.is_open or volume.number is None:
-            return
-        users = holders.of_device(self._host.kernel, volume.number, self.places_of(volume.number))
-        raise _busy(f"{volume.group}/{volume.name} is in use", users)
+    async def refuse_open(self, volume: LogicalVolume) -> None:
+        """Raise BusyError, naming who is known to use it, when a device is held open.
+
+        After each change of a device udev opens it for a moment to look at it: where nobody is known to use
+        it, look again for a while.
+        """
+        looks = 1
+        while volume.is_open and volume.number is not None:
+            places = self.places_of(volume.number)
+            users = await asyncio.to_thread(holders.of_device, self._host.kernel, volume.number, places)
+            if users or looks == _LOOKS:
+                raise _busy(f"{volume.group}/{volume.name} is in use", users)
+            await self._host.clock.sleep(_LOOK_AGAIN_S)
+            looks += 1
+            found = [v for group in (await self._tools.report()).groups for v in group.volumes if v.uuid == volume.uuid]
+            if not found:
+                return
+            volume = found[0]
 
     def places_of(self, number: str) -> tuple[str, ...]:
         """Where the device with this number is mounted."""

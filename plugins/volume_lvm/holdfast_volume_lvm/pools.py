@@ -37,7 +37,7 @@ class Pools:
         """See VolumeDriver."""
         listing = await self._tools.look(disks.ARGV, "the block devices")
         devices = disks.parse_devices(listing.stdout)
-        return await disks.list_disks(devices, await self._tools.report(), self._tools.signatures)
+        return await disks.list_disks(devices, await self._tools.report(), self._tools.carried)
 
     async def create(self, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
         """See VolumeDriver.

@@ -66,7 +66,7 @@ class Snapshots:
         found = group.find(snapshot_name(volume, name)) if group is not None and group.is_ours else None
         if found is None or found.role is not Role.SNAPSHOT:
             return
-        self._mounts.refuse_open(found)
+        await self._mounts.refuse_open(found)
         await self._remove(found)
         log.info("destroyed the snapshot %s of %s/%s", name, pool, volume)
 

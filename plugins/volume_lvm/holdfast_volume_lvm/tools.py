@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
-from holdfast.errors import SystemCommandError
+from holdfast.errors import HoldfastError, SystemCommandError
 from holdfast.hooks.base import Host
 from holdfast.system.command import Completed
 from holdfast_volume_lvm import report
@@ -13,6 +14,10 @@ from holdfast_volume_lvm.disks import parse_signatures
 from holdfast_volume_lvm.errors import translate
 from holdfast_volume_lvm.report import Report
 from holdfast_volume_lvm.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"
 
 
 def configuration(rejected_devices: Sequence[str]) -> str:
@@ -54,6 +59,8 @@ class Tools:
             await asyncio.shield(running)
         except asyncio.CancelledError:
             await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()  # nobody is left to be told
             raise
 
     async def look(self, argv: Sequence[str], subject: str) -> Completed:
@@ -69,6 +76,14 @@ class Tools:
         # wipefs, not blkid: it shows every signature, where blkid stops at the first or at an ambivalence.
         done = await self.look(["wipefs", "--json", "--noheadings", device], device)
         return parse_signatures(done.stdout)
+
+    async def carried(self, disk: str) -> tuple[str, ...]:
+        """The same of one disk among many: one that cannot be read hides no other, and is not taken for blank."""
+        try:
+            return await self.signatures(disk)
+        except HoldfastError as reason:
+            log.warning("%s cannot be looked at: %s", disk, reason)
+            return (UNREADABLE,)
 
     async def wipe(self, device: str) -> None:
         """Erase every signature of a device that nothing holds."""

@@ -121,7 +121,7 @@ class Volumes:
         if group is None or volume is None or volume.role is not Role.VOLUME:
             return
         refuse_with_dependents(group, volume)
-        self._mounts.refuse_open(volume)
+        await self._mounts.refuse_open(volume)
         # What is left of the making of a snapshot that never became one, and would stay for ever.
         stumps = [v for v in group.volumes if v.role is Role.SNAPSHOT and snapshot_parts(v.name)[0] == name]
         names = [f"{pool}/{v.name}" for v in [*stumps, volume]]
@@ -156,7 +156,7 @@ class Volumes:
         found = group.find(metadata_name(volume)) if group is not None and group.is_ours else None
         if found is None or found.role is not Role.METADATA:
             return
-        self._mounts.refuse_open(found)
+        await self._mounts.refuse_open(found)
         await self._tools.change(["lvremove", "--yes", f"{pool}/{found.name}"], f"the metadata of {pool}/{volume}")
 
 
