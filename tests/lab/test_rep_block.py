@@ -270,3 +270,76 @@ async def test_two_volumes_of_one_mirror_move_and_freeze_together(mirror_bed: La
 
 async def test_the_probe_finds_all_it_needs_in_a_node(mirror_bed: LabMirrorBed) -> None:
     assert await mirror_bed.driver("a").agent.call("probe") == []
+
+
+async def test_a_primary_that_leaves_a_silent_peer_freezes_asks_and_is_thawed(mirror_bed: LabMirrorBed) -> None:
+    """What the monitor does long before the kernel notices: the freeze is as short as its evidence."""
+    bed, arbiter, stamps = mirror_bed, RecordingArbiter(FenceAnswer.PEER_OUTDATED), Stamps()
+    await in_sync(bed)
+    loop = asyncio.get_running_loop()
+    async with serving(bed.driver("a"), arbiter), stamps.writing(bed, "a"):
+        await asyncio.sleep(0.5)
+        await bed.cut_link()
+        assert await bed.driver("b").outdate(M) is DiskState.OUTDATED
+        began_s = loop.time()
+        await bed.driver("a").disconnect(M, force=True)
+        await see(bed, "a", lambda status: not is_frozen(status), 3.0)
+        thawed_s = loop.time() - began_s
+        await asyncio.sleep(0.5)
+    status = await bed.driver("a").status(M)
+    assert (status.role, status.volumes[0].peer_disk) == (Role.PRIMARY, DiskState.OUTDATED)
+    assert arbiter.asked == [M]
+    assert await stamps.lost(bed, "a") == []
+    print(f"disconnected, asked and thawed within {thawed_s:.2f} s; longest gap of the writer {stamps.gap_s:.2f} s")
+
+
+async def test_a_difference_found_by_verifying_is_repaired_by_reconnecting_under_a_primary(
+    mirror_bed: LabMirrorBed,
+) -> None:
+    bed = mirror_bed
+    await in_sync(bed)
+    await bed.write("a", 0, b"\x11" * 4096)
+    await bed.write_lower("b", 0, b"\x22" * 4096)
+    await bed.driver("a").verify(M)
+    await see(bed, "a", lambda s: s.volumes[0].out_of_sync_bytes == 4096)
+    await see(bed, "a", lambda s: s.volumes[0].replication is ReplicationState.ESTABLISHED)
+    await bed.driver("a").demote(M)
+    await bed.driver("b").disconnect(M)
+    await bed.driver("b").connect(bed.specs["b"])
+    await see(bed, "a", lambda s: s.connection is ConnectionState.CONNECTED)
+    await asyncio.sleep(1.0)
+    out_of_sync_bytes = (await bed.driver("a").status(M)).volumes[0].out_of_sync_bytes
+    print(f"reconnected with two Secondaries: {out_of_sync_bytes} bytes still out of sync")
+    await bed.driver("a").promote(M)
+    await bed.driver("b").disconnect(M)
+    await bed.driver("b").connect(bed.specs["b"])
+    await see(bed, "a", lambda s: s.is_in_sync)
+    await see(bed, "b", lambda s: s.is_in_sync)
+    await bed.driver("a").demote(M)
+    await bed.driver("b").promote(M)
+    assert await bed.read("b", 0, 4096) == b"\x11" * 4096
+
+
+async def test_a_frozen_primary_that_is_reset_comes_back_as_a_target(mirror_bed: LabMirrorBed) -> None:
+    """The loser of a takeover: what it had written and not acknowledged is rolled back, and nothing diverges."""
+    bed, stamps = mirror_bed, Stamps()
+    await in_sync(bed)
+    async with stamps.writing(bed, "a"):
+        await asyncio.sleep(0.5)
+        await bed.cut_link()
+        await see(bed, "a", is_frozen, FREEZE_WITHIN_S)
+        await bed.driver("b").disconnect(M, force=True)
+        async with serving(bed.driver("b"), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            await bed.driver("b").promote(M)
+        await bed.write("b", bed.size_bytes - 4096, b"\x33" * 4096)
+        await bed.power_cycle("a")
+    await bed.mend_link()
+    for node in ("b", "a"):
+        await bed.driver(node).connect(bed.specs[node])
+    for node in ("a", "b"):
+        await see(bed, node, lambda s: s.is_in_sync)
+    stamps.acked.pop(bed.size_bytes // 4096 - 1, None)
+    assert await stamps.lost(bed, "b") == []
+    await bed.driver("b").verify(M)
+    await see(bed, "b", lambda s: s.volumes[0].replication is ReplicationState.ESTABLISHED)
+    assert (await bed.driver("b").status(M)).is_in_sync

@@ -91,8 +91,10 @@ class DrbdMirrors(MirrorDriver):
         self._host = host
         self._drbd = Drbdsetup(host.commands, settings.drbdsetup)
         self._metadata = Metadata(host.commands, host.kernel, settings.drbdmeta)
-        # Kept true by the resident stream while `watch` runs; a takeover needs no further command to know.
+        # Fed by the resident stream while `watch` runs, and only as fast as its consumer takes it.
         self._live: events.Picture | None = None
+        # Mirrors that this process took off their peers and has not connected since.
+        self._left: set[str] = set()
         self._endpoints: dict[str, tuple[MirrorEndpoint, MirrorEndpoint]] = {}
 
     def metadata_bytes(self, size_bytes: int) -> int:
@@ -136,6 +138,7 @@ class DrbdMirrors(MirrorDriver):
     async def connect(self, spec: MirrorSpec) -> MirrorStatus:
         """See MirrorDriver."""
         there = await self._attach(spec)
+        self._left.discard(spec.name)
         self._endpoints[spec.name] = (spec.local, spec.remote)
         if there.remote is None:
             await self._drbd.run(
@@ -149,12 +152,13 @@ class DrbdMirrors(MirrorDriver):
         """See MirrorDriver."""
         known = self._endpoints.get(name)
         if known is None or not await self._disconnect(known, force=force):
-            # Told by another process, or with other addresses: ask the kernel for its own.
+            # Connected by another process, or with other addresses: ask the kernel for its own.
             if await self._read(name) is None:
                 return
             there = await self._drbd.configuration(name)
             if there.local is not None and there.remote is not None:
                 await self._disconnect((there.local, there.remote), force=force)
+        self._left.add(name)
 
     async def down(self, name: str) -> None:
         """See MirrorDriver."""
@@ -178,9 +182,8 @@ class DrbdMirrors(MirrorDriver):
 
     async def promote(self, name: str) -> None:
         """See MirrorDriver."""
-        known = await self._known(name)
-        if known is None or _why_not_promote(known.status()):
-            # What the stream told may be late; the last word is the kernel's.
+        known = self._alone(name)
+        if known is None:
             known = await self._must_be_up(name)
             if reasons := _why_not_promote(known.status()):
                 raise RefusedError(f"mirror {name} must not become Primary here", reasons=reasons)
@@ -215,8 +218,8 @@ class DrbdMirrors(MirrorDriver):
         `drbdsetup outdate` on a side that still believes to be Connected ends with 0 and does nothing
         (drbd_state.c:sanitize_state): therefore the disconnection first, and the reading back.
         """
-        known = await self._known(name) or await self._must_be_up(name)
-        if known.role is Role.PRIMARY and (known := await self._must_be_up(name)).role is Role.PRIMARY:
+        known = await self._must_be_up(name)
+        if known.role is Role.PRIMARY:
             raise ConflictError(f"mirror {name} is Primary here: a side in use is never outdated")
         await self.disconnect(name, force=True)
         for minor in known.minors:
@@ -293,11 +296,12 @@ class DrbdMirrors(MirrorDriver):
             return resource
         raise NotFoundError(f"mirror {name} is not up on this node")
 
-    async def _known(self, name: str) -> events.Resource | None:
-        """What is known without a command, else by one."""
-        if self._live is not None and (found := self._live.resources.get(name)) is not None:
-            return found
-        return await self._read(name)
+    def _alone(self, name: str) -> events.Resource | None:
+        """A mirror that can be promoted without looking first, which makes a takeover shorter.
+
+        Our own rule is about a side that is connected; unconnected, the kernel itself refuses one without data.
+        """
+        return self._live.resources.get(name) if self._live is not None and name in self._left else None
 
     async def _name_of(self, subject: str) -> str:
         """The mirror's name for `minor-0`, as the kernel's handler is told; other texts are names already."""

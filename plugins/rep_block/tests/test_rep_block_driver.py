@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from holdfast.errors import (
 )
 from holdfast.hooks.base import Host
 from holdfast.hooks.replication import DiskState, MirrorEndpoint, MirrorSpec, MirrorVolume
-from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
+from holdfast.testing.fakes import Answer, ManualClock, ScriptedCommands, make_host
 from holdfast_rep_block import metadata, options
 from holdfast_rep_block.drbdsetup import KernelRefusedError, translate
 from holdfast_rep_block.driver import DrbdMirrors, open_driver
@@ -240,12 +241,26 @@ async def test_promotion_is_never_forced(tmp_path: Path) -> None:
     assert kernel.words()[-1] == "primary 3"
 
 
-async def test_with_the_stream_alive_a_promotion_is_one_command(tmp_path: Path) -> None:
-    kernel = Kernel(tmp_path, events2=dump(), primary="")
+async def test_with_the_stream_alive_a_takeover_is_two_commands(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(), show=SHOW, disconnect="", primary="")
+    await kernel.driver.connect(SPEC)
     watching = kernel.driver.watch()
     assert await anext(watching) == "m0"
+    before = len(kernel.commands.calls)
+    await kernel.driver.disconnect("m0", force=True)
     await kernel.driver.promote("m0")
-    assert kernel.words() == ["events2", "primary 3"]
+    assert [word.split()[0] for word in kernel.words()[before:]] == ["disconnect", "primary"]
+    await watching.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_mirror_that_may_be_connected_is_looked_at_before_it_is_promoted(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(disk="Inconsistent"), show=SHOW, disconnect="", primary="")
+    watching = kernel.driver.watch()
+    await anext(watching)
+    await kernel.driver.disconnect("m0")
+    await kernel.driver.connect(SPEC)
+    with pytest.raises(RefusedError):
+        await kernel.driver.promote("m0")
     await watching.aclose()  # type: ignore[attr-defined]
 
 
@@ -343,6 +358,35 @@ async def test_a_full_sync_that_was_interrupted_is_brought_to_its_end(tmp_path: 
     )
     await kernel.driver.start_full_sync("m0")
     assert "new-current-uuid 3" in kernel.words()
+
+
+# --- watching ----------------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_ends_is_started_again_and_all_mirrors_are_named(tmp_path: Path) -> None:
+    first = dump() + "change resource name:m0 role:Primary\n"
+    streams = iter([first, "exists resource name:m1 role:Secondary\nexists -\n"])
+    kernel = Kernel(tmp_path, events2=lambda: Answer(next(streams)))
+    watching = kernel.driver.watch()
+    assert [await anext(watching) for _ in range(2)] == ["m0", "m0"]
+    later = asyncio.ensure_future(anext(watching))
+    await asyncio.sleep(0.01)
+    assert not later.done()
+    assert isinstance(kernel.host.clock, ManualClock)
+    await kernel.host.clock.advance(1.0)
+    # m0 went away unheard: whoever watches is told to look at it, too.
+    assert [await later, await anext(watching)] == ["m0", "m1"]
+    await watching.aclose()  # type: ignore[attr-defined]
+
+
+async def test_without_the_stream_nothing_is_believed_to_be_known(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(), show=SHOW, disconnect="", primary="")
+    watching = kernel.driver.watch()
+    await anext(watching)
+    await watching.aclose()  # type: ignore[attr-defined]
+    await kernel.driver.disconnect("m0", force=True)
+    await kernel.driver.promote("m0")
+    assert kernel.words()[-2:] == ["events2 m0 --now --statistics", "primary 3"]
 
 
 # --- opening -----------------------------------------------------------------------------------------
