@@ -44,6 +44,11 @@ SPEC = TargetSpec(
 TPG = f"/sys/kernel/config/target/iscsi/{SPEC.iqn}/tpgt_1"
 
 
+STRANGER = "iqn.2026-01.org.holdfast.lab:stranger"
+REFUSED = 24
+"""ISCSI_ERR_LOGIN_AUTH_FAILED of iscsiadm(8)."""
+
+
 def drive(node: Node, *operations: str, spec: TargetSpec = SPEC, deadline_s: float = 5.0) -> list[dict[str, Any]]:
     """Run operations of the real driver in a node; the answers in their order."""
     order = {"spec": to_plain(spec, reveal=True), "deadline_s": deadline_s, "operations": operations}
@@ -80,8 +85,7 @@ def nodes(lab_bed: Lab) -> Iterator[tuple[Node, Node, Node]]:
     c.run(["mkdir", "-p", "/run/lock/iscsi"])
     c.start_service("iscsid", ["iscsid", "--foreground", "--no-pid-file"])
     yield a, b, c
-    c.run(["iscsiadm", "-m", "node", "-u"], check=False)
-    c.run(["iscsiadm", "-m", "node", "-o", "delete"], check=False)
+    forget(c)
     c.stop_service("iscsid")
     for node in (a, b):
         drive(node, "remove")
@@ -98,21 +102,49 @@ def take_address(node: Node) -> None:
     shell(node, f"ip address del {VIRTUAL_ADDRESS}/32 dev client")
 
 
-def record(c: Node, user: str = "joe", password: str = PASSWORD, interface: str = "default") -> list[str]:
+def record(
+    c: Node,
+    password: str | None = PASSWORD,
+    *,
+    mutual_password: str | None = None,
+    interface: str = "default",
+    address: str = VIRTUAL_ADDRESS,
+) -> list[str]:
     """Make the initiator's record of the target; returns the command that addresses it."""
-    portal = f"{VIRTUAL_ADDRESS}:3260"
-    base = ["iscsiadm", "-m", "node", "-T", SPEC.iqn, "-p", portal]
+    base = ["iscsiadm", "-m", "node", "-T", SPEC.iqn, "-p", f"{address}:3260"]
+    settings = {
+        "node.session.iscsi.DefaultTime2Wait": "0",
+        "node.session.initial_login_retry_max": "1",
+        "node.conn[0].timeo.login_timeout": "3",
+    }
+    if password is not None:
+        settings |= {
+            "node.session.auth.authmethod": "CHAP",
+            "node.session.auth.username": "joe",
+            "node.session.auth.password": password,
+        }
+    if mutual_password is not None:
+        settings |= {
+            "node.session.auth.username_in": "target",
+            "node.session.auth.password_in": mutual_password,
+        }
     c.run([*base, "-I", interface, "-o", "new"])
-    for name, value in (
-        ("node.session.auth.authmethod", "CHAP"),
-        ("node.session.auth.username", user),
-        ("node.session.auth.password", password),
-        ("node.session.iscsi.DefaultTime2Wait", "0"),
-        ("node.session.initial_login_retry_max", "1"),
-        ("node.conn[0].timeo.login_timeout", "3"),
-    ):
+    for name, value in settings.items():
         c.run([*base, "-I", interface, "-o", "update", "-n", name, "-v", value])
     return base
+
+
+def name_interface(c: Node, initiator: str) -> None:
+    """Have logins through the interface `other` use another initiator name."""
+    shell(c, "iscsiadm -m iface -I other -o new")
+    shell(c, f"iscsiadm -m iface -I other -o update -n iface.initiatorname -v {initiator}")
+
+
+def forget(c: Node) -> None:
+    """Log out and forget every record, and the interface `other`."""
+    c.run(["iscsiadm", "-m", "node", "-u"], check=False)
+    c.run(["iscsiadm", "-m", "node", "-o", "delete"], check=False)
+    c.run(["iscsiadm", "-m", "iface", "-I", "other", "-o", "delete"], check=False)
 
 
 def disk(c: Node) -> str:
@@ -176,22 +208,19 @@ def test_only_a_known_initiator_with_the_right_password_gets_in(nodes: tuple[Nod
     give_address(a)
     succeed(a, "activate")
 
-    base = record(c, password="wrong-horse-12")
-    assert c.run([*base, "-l"], check=False).returncode == 24  # ISCSI_ERR_LOGIN_AUTH_FAILED
-    c.run([*base, "-o", "delete"])
+    assert c.run([*record(c, "wrong-horse-12"), "-l"], check=False).returncode == REFUSED
+    forget(c)
+    assert c.run([*record(c, None), "-l"], check=False).returncode == REFUSED
+    forget(c)
 
-    shell(c, "iscsiadm -m iface -I other -o new")
-    shell(c, "iscsiadm -m iface -I other -o update -n iface.initiatorname -v iqn.2026-01.org.holdfast.lab:stranger")
-    base = record(c, interface="other")
-    assert c.run([*base, "-l"], check=False).returncode == 24
-    portal = f"{VIRTUAL_ADDRESS}:3260"
-    discovery = ["iscsiadm", "-m", "discovery", "-t", "st", "-p", portal]
+    name_interface(c, STRANGER)
+    assert c.run([*record(c, interface="other"), "-l"], check=False).returncode == REFUSED
+    discovery = ["iscsiadm", "-m", "discovery", "-t", "st", "-p", f"{VIRTUAL_ADDRESS}:3260"]
     assert SPEC.iqn.encode() not in c.run([*discovery, "-I", "other"], check=False).stdout
-    c.run([*base, "-o", "delete"], check=False)
-    shell(c, "iscsiadm -m iface -I other -o delete")
+    forget(c)
 
     assert SPEC.iqn.encode() in c.run(discovery).stdout
-    c.run(["iscsiadm", "-m", "node", "-o", "delete"])
+    forget(c)
     assert drive(a, "list_sessions")[0]["result"] == []
 
     base = record(c)
@@ -202,6 +231,41 @@ def test_only_a_known_initiator_with_the_right_password_gets_in(nodes: tuple[Nod
     assert shell(a, f"cat {TPG}/acls/{INITIATOR}/param/DefaultTime2Wait") == "0\n"
     sockets = text_of(c, "ss", "-Htn", "state", "established", "dport = :3260")
     assert f"{c.address('client')}:{session['port']} " in sockets
+
+
+def test_an_initiator_without_chap_may_stand_beside_one_with_it(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    succeed(a, "activate", spec=replace(SPEC, access=(*SPEC.access, InitiatorAccess(STRANGER))))
+    assert c.run([*record(c, None), "-l"], check=False).returncode == REFUSED
+    forget(c)
+    name_interface(c, STRANGER)
+    c.run([*record(c, None, interface="other"), "-l"])
+    [session] = drive(a, "list_sessions")[0]["result"]
+    assert session["initiator"] == STRANGER
+
+
+def test_with_mutual_chap_the_target_proves_itself_too(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    give_address(a)
+    chap = Chap("joe", Secret(PASSWORD), "target", Secret("mutual-horse-3"))
+    succeed(a, "activate", spec=replace(SPEC, access=(InitiatorAccess(INITIATOR, chap),)))
+    assert c.run([*record(c, mutual_password="wrong-horse-12"), "-l"], check=False).returncode != 0
+    forget(c)
+    c.run([*record(c, mutual_password="mutual-horse-3"), "-l"])
+
+
+def test_a_portal_may_have_an_address_of_version_6(nodes: tuple[Node, Node, Node]) -> None:
+    a, _, c = nodes
+    for node, address in ((a, "fd77::11"), (c, "fd77::21")):
+        shell(node, f"modprobe ipv6; ip -6 address add {address}/64 dev client nodad")
+    succeed(a, "activate", spec=replace(SPEC, portals=(Portal("fd77:0::11"),)))
+    c.run([*record(c, address="[fd77::11]"), "-l"])
+    [session] = drive(a, "list_sessions")[0]["result"]
+    assert session["address"] == "fd77::21"
+    assert f"[fd77::21]:{session['port']} " in text_of(c, "ss", "-Htn", "state", "established", "dport = :3260")
+    for node, address in ((a, "fd77::11"), (c, "fd77::21")):
+        shell(node, f"ip -6 address del {address}/64 dev client")
 
 
 def test_a_staged_target_lets_nobody_in(nodes: tuple[Node, Node, Node]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
+from holdfast.errors import UnavailableError
 from holdfast.system.kernelfs import KernelFs
 from holdfast.values import Secret
 from holdfast_iscsi_lio.tree import (
@@ -22,9 +26,25 @@ from holdfast_iscsi_lio.tree import (
     is_ours,
 )
 
+T = TypeVar("T")
+
+LOOKS = 5
+
 _SERIAL_LABEL = "T10 VPD Unit Serial Number: "
 _UDEV_PATH = re.compile(r"UDEV PATH: (\S+)")
 _READ_ONLY = re.compile(r"readonly: (\d)")
+
+
+def steadily(look: Callable[[], T]) -> T:
+    """Return what `look` reads; it looks again if the tree changes meanwhile. Raises UnavailableError in the end."""
+    for attempt in itertools.count(1):
+        try:
+            return look()
+        except OSError as reason:
+            # An object that was listed is gone, or half made: another process is at work.
+            if attempt == LOOKS:
+                raise UnavailableError(f"the kernel's targets cannot be read: {reason}") from reason
+    raise AssertionError("the loop ends by itself")
 
 
 def read_iqns(kernel: KernelFs) -> tuple[str, ...]:

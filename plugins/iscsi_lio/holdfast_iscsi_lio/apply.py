@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from holdfast.errors import VerificationError
 from holdfast.system.kernelfs import KernelFs
 from holdfast.values import Secret
+from holdfast_iscsi_lio.actual import steadily
 from holdfast_iscsi_lio.faults import KernelRefusal, translated
 from holdfast_iscsi_lio.plan import MakeDirectory, MakeLink, RemoveDirectory, RemoveLink, Step, Write, plan
 from holdfast_iscsi_lio.threads import side_by_side
@@ -34,7 +35,7 @@ def converge(kernel: KernelFs, look: Callable[[], tuple[Tree, Tree]]) -> int:
     failed: Step | None = None
     taken = 0
     for _ in range(ROUNDS):
-        steps = plan(*look())
+        steps = plan(*steadily(look))
         if not steps:
             return taken
         try:
@@ -44,7 +45,7 @@ def converge(kernel: KernelFs, look: Callable[[], tuple[Tree, Tree]]) -> int:
             if refusal.step == failed:
                 raise translated(refusal) from refusal.reason
             failed = refusal.step
-    remaining = plan(*look())
+    remaining = plan(*steadily(look))
     if remaining:
         raise VerificationError(f"the kernel does not keep what was written: {remaining[0]} is still to be done")
     return taken

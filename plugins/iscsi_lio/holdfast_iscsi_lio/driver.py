@@ -12,7 +12,7 @@ from holdfast.errors import BusyError, Reason, UnavailableError
 from holdfast.hooks.base import Can, Host
 from holdfast.hooks.target import TargetDriver, TargetSession, TargetSpec, TargetState
 from holdfast.system.kernelfs import KernelFs
-from holdfast_iscsi_lio.actual import read_backstores, read_iqns, read_tree
+from holdfast_iscsi_lio.actual import read_backstores, read_iqns, read_tree, steadily
 from holdfast_iscsi_lio.apply import converge
 from holdfast_iscsi_lio.describe import describe
 from holdfast_iscsi_lio.limits import check
@@ -96,11 +96,11 @@ class LioTargets(TargetDriver):
 
     async def list_iqns(self) -> tuple[str, ...]:
         """See TargetDriver."""
-        return await asyncio.to_thread(read_iqns, self._kernel)
+        return await asyncio.to_thread(steadily, lambda: read_iqns(self._kernel))
 
     async def list_sessions(self, iqn: str) -> tuple[TargetSession, ...]:
         """See TargetDriver."""
-        return await asyncio.to_thread(read_sessions, self._kernel, iqn)
+        return await asyncio.to_thread(steadily, lambda: read_sessions(self._kernel, iqn))
 
     def _read(self, name: str | None, iqn: str) -> Tree:
         return read_tree(self._kernel, iqn, name, read_backstores(self._kernel))
@@ -143,7 +143,7 @@ class LioTargets(TargetDriver):
         """Read something once no change of that target is under way: its attributes would not answer before."""
         async with self._locks[iqn]:
             await self._wait_for_unfinished(iqn)
-            return await asyncio.to_thread(question)
+            return await asyncio.to_thread(steadily, question)
 
     async def _wait_for_unfinished(self, iqn: str) -> None:
         """Let a change end whose caller went away, or was told that it is stuck."""

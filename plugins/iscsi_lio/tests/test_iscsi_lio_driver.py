@@ -11,7 +11,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NotFoundError, VerificationError
+from holdfast.errors import (
+    BusyError,
+    ConflictError,
+    HoldfastError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from holdfast.hooks.target import TargetSession, TargetState
 from holdfast.testing.target import PASSWORD, IsHeld, TargetContract, make_other_spec, make_spec, with_chap
 from holdfast_iscsi_lio.driver import LioTargets
@@ -317,6 +325,29 @@ async def test_a_step_that_another_process_did_meanwhile_is_no_error(driver: Lio
     await driver.activate(SPEC)
     assert raced
     assert await driver.state(SPEC) is TargetState.ACTIVE
+
+
+class Vanishing(FakeConfigfs):
+    """Its next `vanishing` reads of aliases find nothing: another process removed the object meanwhile."""
+
+    vanishing = 0
+
+    def read(self, path: str) -> str:
+        if path.endswith("/alias") and self.vanishing:
+            self.vanishing -= 1
+            raise OSError(errno.ENOENT, "it is gone")
+        return super().read(path)
+
+
+async def test_what_vanishes_while_it_is_read_is_looked_at_again() -> None:
+    kernel = Vanishing(DEVICES)
+    driver = LioTargets(Settings(5.0), kernel)
+    await driver.activate(SPEC)
+    kernel.vanishing = 2
+    assert await driver.state(SPEC) is TargetState.ACTIVE
+    kernel.vanishing = 1000
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        await driver.state(SPEC)
 
 
 async def test_a_kernel_that_forgets_what_it_took_is_found_out() -> None:
