@@ -27,7 +27,13 @@ class KernelFs:
 
     def read(self, path: str) -> str:
         """Return the text of an attribute without its last newline. Raises OSError."""
-        return self.path(path).read_text(errors="replace").removesuffix("\n")
+        # By bare system calls, half of what a text file costs: a takeover reads hundreds of attributes.
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = b"".join(iter(lambda: os.read(descriptor, 65536), b""))
+        finally:
+            os.close(descriptor)
+        return data.decode(errors="replace").removesuffix("\n")
 
     def write(self, path: str, text: str) -> None:
         """Write an attribute in one write(2), as the kernel wants it. Raises OSError with the kernel's errno."""
