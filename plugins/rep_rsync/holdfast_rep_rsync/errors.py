@@ -27,8 +27,9 @@ _FULL = re.compile(r"^rsync: .*: (No space left on device \(28\)|Disk quota exce
 _SOURCE_LINE = re.compile(r"^(rsync: \[sender\] |file has vanished: |directory has vanished: )")
 _SHOWN_LINES = 3
 _SUMMARIES = ("rsync error: ", "rsync warning: ")
-# rsync(1), EXIT VALUES: socket, stream, wait and connection-wait errors; the peer or the path to it failed.
-_CONNECTION_CODES = (10, 12, 30, 35)
+# rsync(1), EXIT VALUES: errors of socket and stream, the agent ended by a signal, timeouts of I/O and connection:
+# the peer or the path to it failed. Ours is ended by SIGKILL only, which gives no code of its own.
+_CONNECTION_CODES = (10, 12, 19, 20, 30, 35)
 
 
 def _own_lines(stderr: str) -> list[str]:

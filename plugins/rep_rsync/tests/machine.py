@@ -110,6 +110,15 @@ class Machine:
     def clients(self) -> list[int]:
         return [p.pid for p in self.processes() if "--daemon" not in p.argv]
 
+    async def run_rsync(self, *arguments: str) -> int:
+        """Run rsync as anybody who knows the password could; return its exit code."""
+        password = self.directory / "password"
+        password.touch(mode=0o600)
+        password.write_text("right\n")
+        argv = ["rsync", f"--password-file={password}", *arguments]
+        process = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.DEVNULL)
+        return await process.wait()
+
     @contextlib.asynccontextmanager
     async def stand_in(self, what: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """A holdfastd of its own that started the agent or a copy; killed with -9 at the end of the context."""
@@ -129,13 +138,15 @@ class Machine:
             await process.wait()
 
     @contextlib.asynccontextmanager
-    async def frozen_copy(self, driver: RsyncDriver) -> AsyncIterator[asyncio.Task[CopyResult]]:
-        """A copy of the file `a large`, its receiving side frozen in the middle as long as the context lasts."""
+    async def frozen_copy(
+        self, driver: RsyncDriver, *, is_sender_frozen: bool = False
+    ) -> AsyncIterator[asyncio.Task[CopyResult]]:
+        """A copy of the file `a large`, one side of it frozen in the middle as long as the context lasts."""
         replica = self.replica
         copying = asyncio.create_task(self.copy(driver))
         # A temporary file: the lists were exchanged, and content flows.
         await wait_until(lambda: any(p.name.startswith(".a large.") for p in replica.iterdir()), within_s=10)
-        frozen = self.connections()
+        frozen = self.clients() if is_sender_frozen else self.connections()
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:

@@ -51,6 +51,13 @@ CASES: dict[str, tuple[int, str, type[HoldfastError], str]] = {
         UnavailableError,
         "reset by peer",
     ),
+    "the agent is stopped": (
+        20,
+        "rsync: [sender] write error: Broken pipe (32)\n"
+        "rsync error: received SIGINT, SIGTERM, or SIGHUP (code 20) at io.c(586) [generator=3.5.0]\n",
+        UnavailableError,
+        "Broken pipe",
+    ),
     "silent": (30, "rsync error: timeout in data send/receive (code 30)\n", UnavailableError, "cannot be reached"),
     "silent at first": (35, "rsync error: timeout waiting for daemon connection (code 35)\n", UnavailableError, ""),
     "full": (
