@@ -32,11 +32,11 @@ demo: setup-lab ## Run the main job on two virtual nodes; KEEP=1 leaves them up
 
 .PHONY: test
 test: setup-lab ## Run every test, those in virtual nodes last
-	@$(RUN) -m pytest $(ARGS)
+	@XDG_CACHE_HOME=$(CURDIR)/.cache tools/run-tests $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes
-	@$(RUN) -m pytest -m "not lab" $(ARGS)
+	@$(RUN) -m pytest -m "not lab" --numprocesses 4 $(ARGS)
 
 .PHONY: check
 check: setup lint types imports unit ## All that must hold before a push: format, lint, types, import rules, unit tests
