@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import UnavailableError
+from holdfast.hooks.base import Host
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
 from holdfast_rep_block.probe import probe
 from holdfast_rep_block.settings import Settings
@@ -28,6 +30,12 @@ class Machine(ScriptedCommands):
         return Answer(returncode=1)
 
 
+def short_host(directory: Path, machine: Machine) -> Host:
+    """A host whose paths the kernel takes, wherever tests run: the probe only looks at their lengths."""
+    host = make_host(directory, commands=machine)
+    return replace(host, state_dir=Path("/var/lib/holdfast/drbd"), run_dir=Path("/run/holdfast/drbd"))
+
+
 ALL = {Settings.drbdsetup, Settings.drbdmeta, "blkid", "modinfo"}
 
 
@@ -45,7 +53,7 @@ ALL = {Settings.drbdsetup, Settings.drbdmeta, "blkid", "modinfo"}
 async def test_each_missing_thing_is_named_with_a_remedy(
     tmp_path: Path, programs: set[str], module: str | None, expected: list[str]
 ) -> None:
-    missing = await probe(Settings(), make_host(tmp_path, commands=Machine(programs, module)))
+    missing = await probe(Settings(), short_host(tmp_path, Machine(programs, module)))
     assert len(missing) == len(expected)
     for found, text in zip(missing, expected, strict=True):
         assert text in found.what
@@ -53,7 +61,7 @@ async def test_each_missing_thing_is_named_with_a_remedy(
 
 
 async def test_the_loaded_module_counts_more_than_the_file(tmp_path: Path) -> None:
-    host = make_host(tmp_path, commands=Machine(ALL, None))
+    host = short_host(tmp_path, Machine(ALL, None))
     host.kernel.path("/proc").mkdir()
     host.kernel.path("/proc/drbd").write_text("version: 8.4.11 (api:1/proto:86-101)\nsrcversion: 0\n")
     assert await probe(Settings(), host) == ()
