@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 # A cache of the checkout's own: stevedore keeps there which plugins it found.
 RUN := XDG_CACHE_HOME=$(CURDIR)/.cache .venv/bin/python
+# Cleaning up needs nothing set up: the lab rests on the standard library only.
+PYTHON_OR_VENV := $(firstword $(wildcard .venv/bin/python) /usr/bin/python3)
 # `make unit ARGS="-k pools"` hands further arguments to pytest.
 ARGS ?=
 # Of these, what exists by now.
@@ -66,4 +68,6 @@ lock: setup ## Write requirements.lock anew; ARGS=--upgrade takes newer versions
 
 .PHONY: clean-lab
 clean-lab: ## Remove whatever an aborted demo or test left: nodes, namespaces, disks
-	@if [ -x .venv/bin/python ]; then $(RUN) -m lab clean; else /usr/bin/python3 -m lab clean; fi
+	@for lab in .lab $(filter-out .lab .lab-failures,$(wildcard .lab-*)); do \
+		HOLDFAST_LAB_DIR="$(CURDIR)/$$lab" $(PYTHON_OR_VENV) -m lab clean || exit 1; \
+	done
