@@ -25,6 +25,8 @@ from holdfast_volume_lvm.tools import Tools
 
 log = logging.getLogger(__name__)
 
+_PREPARED = ("LVM2_member",)
+
 
 class Pools:
     """Makes and removes pools. See VolumeDriver."""
@@ -53,7 +55,9 @@ class Pools:
         if group := report.find(name):
             return _as_asked(group, paths)
         known = {disk.path: disk for disk in await self.list_disks()}
-        prepared = {disk.path for disk in report.orphans if disk.uuid.startswith(disk_mark(name))}
+        left = {disk.path for disk in _left_behind(report, name)}
+        # Whatever else it carries came later, and is not ours to destroy.
+        prepared = {path for path in left if path in known and known[path].signatures == _PREPARED}
         if reasons := [reason for path in paths for reason in _objections(path, known, prepared, overwrite)]:
             raise _refusal(reasons)
         for path in paths:

@@ -146,9 +146,13 @@ class LvmBench(VolumeBench):
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def clean_disks(tmp_path_factory: pytest.TempPathFactory) -> None:
+def clean_disks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each test cleans up after itself; what was there before the first is none of ours."""
-    await (await LvmBench.make(tmp_path_factory.mktemp("before"), Settings())).clean()
+    asyncio.run(_clean(tmp_path_factory.mktemp("before")))
+
+
+async def _clean(directory: Path) -> None:
+    await (await LvmBench.make(directory, Settings())).clean()
 
 
 @pytest.fixture(params=[Settings()], ids=["defaults"])
@@ -381,6 +385,14 @@ async def test_a_suspended_volume_is_resumed_by_activation(bench: LvmBench, pool
     await asyncio.wait_for(bench.driver.list_volumes(), 20)
     await bench.driver.activate_pool("kit")
     assert await bench.signatures(made.device) == ()
+
+
+async def test_a_snapshot_whose_device_was_removed_is_brought_back_by_activation(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(block())
+    made = await bench.driver.create_snapshot(copy_of())
+    call("dmsetup", "remove", "kit-v0.snap.s0")
+    await bench.driver.activate_pool("kit")
+    assert await bench.driver.list_snapshots() == (made,)
 
 
 async def test_after_a_boot_volume_snapshot_and_metadata_are_back(bench: LvmBench, pool: Pool) -> None:

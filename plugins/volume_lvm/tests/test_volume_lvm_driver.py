@@ -150,6 +150,14 @@ async def test_a_disk_that_this_pool_s_making_left_behind_is_used(tmp_path: Path
     assert [change[0] for change in machine.changes] == ["vgcreate"]
 
 
+async def test_a_disk_that_was_left_behind_and_used_since_is_refused(tmp_path: Path) -> None:
+    carried: dict[str, tuple[str, ...]] = {"/dev/ubdd": ("LVM2_member", "ext4")}
+    machine = Machine(tmp_path, [with_orphan(new_disk_uuid("fresh"))], carried=carried)
+    with pytest.raises(RefusedError, match="ext4"):
+        await machine.driver.create_pool("fresh", ("/dev/ubdd",), overwrite={})
+    assert machine.changes == []
+
+
 async def test_a_disk_that_another_pool_s_making_left_behind_is_refused(tmp_path: Path) -> None:
     machine = Machine(tmp_path, [with_orphan(new_disk_uuid("other"))], carried={"/dev/ubdd": ("LVM2_member",)})
     with pytest.raises(RefusedError):
