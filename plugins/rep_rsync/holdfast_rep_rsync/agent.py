@@ -58,7 +58,7 @@ class Agent:
             self._write_files(replicas)
             running = await self._listener()
             is_kept = running is not None and running.argv == self._argv(spec) and await self._answers(spec)
-            if is_kept and self._supervisor is not None:
+            if is_kept and self._supervisor is not None and not self._supervisor.done():
                 return
             await self._stop_supervising()
             if running is None or not is_kept:
