@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from holdfast.errors import BusyError, ConflictError, Reason, SystemCommandError, VerificationError
+from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, SystemCommandError, VerificationError
 from holdfast.hooks.replication import MirrorVolume
 from holdfast.system.command import Commands
 from holdfast.system.kernelfs import KernelFs
@@ -39,7 +39,7 @@ class Metadata:
         self._program = program
 
     async def exists(self, volume: MirrorVolume) -> bool:
-        """Whether there is metadata. Raises BusyError while the kernel uses it."""
+        """Whether there is metadata. Raises BusyError while the kernel uses it, NotFoundError without a device."""
         return (await self._drbdmeta(volume, "get-gi", ok_codes=(0, 1))) == 0
 
     async def create(self, volume: MirrorVolume) -> None:
@@ -71,7 +71,10 @@ class Metadata:
 
     async def wipe(self, volume: MirrorVolume) -> None:
         """Zero the metadata, its superblock last: interrupted, it is still found and wiped again."""
-        if not await self.exists(volume):
+        try:
+            if not await self.exists(volume):
+                return
+        except NotFoundError:
             return
         path = self._kernel.path(volume.metadata_device)
         await zero_device(path, start_bytes=_SUPERBLOCK_BYTES)
@@ -87,6 +90,8 @@ class Metadata:
         except SystemCommandError as reason:
             if "resource busy" in reason.stderr_tail or "is configured" in reason.stderr_tail:
                 raise BusyError(f"{volume.metadata_device} is in use: the mirror is up") from reason
+            if "No such file" in reason.stderr_tail:
+                raise NotFoundError(f"there is no device {volume.metadata_device}") from reason
             raise
         return done.returncode
 

@@ -153,6 +153,14 @@ async def test_metadata_that_is_not_found_afterwards_is_an_error(tmp_path: Path)
         await kernel.driver.create_metadata(SPEC)
 
 
+async def test_metadata_on_a_device_that_is_gone_is_wiped_already(tmp_path: Path) -> None:
+    gone = Answer(stderr="open(/dev/vg/v0-meta) failed: No such file or directory\n", returncode=20)
+    kernel = Kernel(tmp_path, events2="exists -\n", get_gi=gone)
+    await kernel.driver.wipe_metadata(SPEC)
+    with pytest.raises(NotFoundError):
+        await kernel.driver.create_metadata(SPEC)
+
+
 # --- up ----------------------------------------------------------------------------------------------
 
 
