@@ -27,7 +27,7 @@ ENVIRONMENT = {
 
 ACTIVATE_WITHIN_S = 0.5
 LET_GO_WITHIN_S = 3.0
-REACHED_AGAIN_WITHIN_S = 45.0
+REACHED_AGAIN_WITHIN_S = 20.0
 """Without a tickle the initiator notices by its own timers: NOP 5 + 5 s, then tries of 3 s, 3 s apart."""
 
 VIRTUAL_ADDRESS = "10.77.1.200"
@@ -92,10 +92,13 @@ def nodes(lab_bed: Lab) -> Iterator[tuple[Node, Node, Node]]:
         shell(node, f"ip address del {VIRTUAL_ADDRESS}/32 dev client || true; modprobe -r brd || true")
 
 
-def give_address(node: Node) -> None:
-    """Have a node answer at the virtual address from now on, and say so to its neighbours."""
+def give_address(node: Node, c: Node) -> None:
+    """Have a node answer at the virtual address from now on; c asks anew who does.
+
+    Announcing an address is the failover plugin's work, not a target's.
+    """
     shell(node, f"ip address replace {VIRTUAL_ADDRESS}/32 dev client")
-    shell(node, f"arping -U -c 2 -w 2 -I client {VIRTUAL_ADDRESS} >/dev/null || true")
+    shell(c, f"ip neighbour flush to {VIRTUAL_ADDRESS}")
 
 
 def take_address(node: Node) -> None:
@@ -205,7 +208,7 @@ def test_serving_and_letting_go_are_quick(nodes: tuple[Node, Node, Node], count:
 
 def test_only_a_known_initiator_with_the_right_password_gets_in(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     succeed(a, "activate")
 
     assert c.run([*record(c, "wrong-horse-12"), "-l"], check=False).returncode == REFUSED
@@ -235,7 +238,7 @@ def test_only_a_known_initiator_with_the_right_password_gets_in(nodes: tuple[Nod
 
 def test_an_initiator_without_chap_may_stand_beside_one_with_it(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     succeed(a, "activate", spec=replace(SPEC, access=(*SPEC.access, InitiatorAccess(STRANGER))))
     assert c.run([*record(c, None), "-l"], check=False).returncode == REFUSED
     forget(c)
@@ -247,7 +250,7 @@ def test_an_initiator_without_chap_may_stand_beside_one_with_it(nodes: tuple[Nod
 
 def test_with_mutual_chap_the_target_proves_itself_too(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     chap = Chap("joe", Secret(PASSWORD), "target", Secret("mutual-horse-3"))
     succeed(a, "activate", spec=replace(SPEC, access=(InitiatorAccess(INITIATOR, chap),)))
     assert c.run([*record(c, mutual_password="wrong-horse-12"), "-l"], check=False).returncode != 0
@@ -270,7 +273,7 @@ def test_a_portal_may_have_an_address_of_version_6(nodes: tuple[Node, Node, Node
 
 def test_a_staged_target_lets_nobody_in(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     succeed(a, "stage")
     base = record(c)
     assert c.run([*base, "-l"], check=False, timeout_s=60).returncode != 0
@@ -285,7 +288,7 @@ def test_the_write_cache_is_told_as_the_device_has_it(nodes: tuple[Node, Node, N
     a, _, c = nodes
     shell(a, "modprobe loop; truncate -s 16M /run/loop7; losetup /dev/loop7 /run/loop7")
     try:
-        give_address(a)
+        give_address(a, c)
         spec = replace(SPEC, units=(replace(SPEC.units[0], device=device, is_read_only=False),))
         succeed(a, "activate", spec=spec)
         c.run([*record(c), "-l"])
@@ -300,7 +303,7 @@ def test_the_write_cache_is_told_as_the_device_has_it(nodes: tuple[Node, Node, N
 
 def test_a_read_only_unit_cannot_be_written(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     succeed(a, "activate", spec=replace(SPEC, units=(replace(SPEC.units[0], is_read_only=True),)))
     c.run([*record(c), "-l"])
     device = disk(c)
@@ -328,13 +331,13 @@ def test_a_secondary_is_refused_and_a_primary_may_be_demoted_once_the_target_let
     spec = replace(SPEC, units=(replace(SPEC.units[0], device="/dev/drbd7"),))
     a.write_file("/run/mirror.conf", MIRROR.encode())
     drbdadm = "drbdadm -c /run/mirror.conf"
-    shell(a, f"modprobe drbd; {drbdadm} create-md --force r; {drbdadm} attach r")
+    shell(a, f"modprobe drbd; {drbdadm} create-md --force r; {drbdadm} up r")
     try:
         staged, refused = drive(a, "stage", "activate", spec=spec)
         assert "error" not in staged
         assert refused["error"] == "ConflictError", refused
         shell(a, f"{drbdadm} primary --force r")
-        give_address(a)
+        give_address(a, c)
         print("on a mirror:", succeed(a, "activate", spec=spec)[0]["took_s"])
         c.run([*record(c), "-l"])
         load = write_load(c, disk(c))
@@ -354,7 +357,7 @@ def test_a_secondary_is_refused_and_a_primary_may_be_demoted_once_the_target_let
 
 def test_an_idle_session_ends_and_the_device_is_free(nodes: tuple[Node, Node, Node]) -> None:
     a, _, c = nodes
-    give_address(a)
+    give_address(a, c)
     succeed(a, "activate")
     c.run([*record(c), "-l"])
     device = disk(c)
@@ -373,7 +376,7 @@ def test_a_device_that_does_not_answer_makes_the_target_busy_with_its_client_nam
     a.run(["modprobe", "dm-mod"])
     shell(a, "dmsetup create hung --table '0 32768 linear /dev/ram0 0'; dmsetup mknodes")
     spec = replace(SPEC, units=(replace(SPEC.units[0], device="/dev/mapper/hung"),))
-    give_address(a)
+    give_address(a, c)
     succeed(a, "activate", spec=spec)
     c.run([*record(c), "-l"])
     load = write_load(c, disk(c))
@@ -400,11 +403,11 @@ def test_under_load_the_other_node_takes_over_with_the_same_identity_and_no_fail
     succeed(a, "stage", "activate")
     # The address is on neither node when b makes its portal.
     succeed(b, "stage")
-    give_address(a)
+    give_address(a, c)
     c.run([*record(c), "-l"])
     device = disk(c)
     before = identity(c, device)
-    assert f"naa.6001405{SERIAL[:25]}" in before["di"].replace("[0x", "naa.").replace("0x6001405", "naa.6001405")
+    assert f"6001405{SERIAL[:25]}" in before["di"]
     assert SERIAL in before["serial"]
     assert "labvol" in before["inquiry"]
 
@@ -417,7 +420,7 @@ def test_under_load_the_other_node_takes_over_with_the_same_identity_and_no_fail
     take_exclusively(a, "/dev/ram0")
     copy(a, b)
     succeed(b, "activate")
-    give_address(b)
+    give_address(b, c)
 
     begun_s = time.monotonic()
     assert wait_until(lambda: bool(drive(b, "list_sessions")[0]["result"]), REACHED_AGAIN_WITHIN_S)
