@@ -38,7 +38,7 @@ class LogicalUnit:
     """The kernel object's name, unique on the pair."""
     device: str
     serial: str
-    """The unit serial number, from which the NAA identifier derives; made once, kept for ever."""
+    """The unit serial number: 16 to 64 hexadecimal digits, for the NAA identifier is made of them; kept for ever."""
     vendor: str = "HOLDFAST"
     product: str = "volume"
     revision: str = "1"
