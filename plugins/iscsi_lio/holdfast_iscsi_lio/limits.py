@@ -13,6 +13,8 @@ from holdfast.errors import InvalidError, Reason
 from holdfast.hooks.target import Chap, LogicalUnit, Portal, TargetSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+_UNIT_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
+"""Longer, for core makes it of the target's name and the LUN."""
 _TARGET_IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[a-z0-9][a-z0-9.-]*(:[a-z0-9.:-]+)?\Z")
 """RFC 3720, 3.2.6.3.1. No underscore: the kernel looks for `tpgt_` in the name."""
 _INITIATOR = re.compile(
@@ -68,8 +70,8 @@ def _target(spec: TargetSpec) -> Iterator[Fault]:
 
 
 def _unit(unit: LogicalUnit) -> Iterator[Fault]:
-    if not _NAME.match(unit.name):
-        yield "name", "a name is up to 31 of a-z, 0-9 and -, and begins with a letter"
+    if not _UNIT_NAME.match(unit.name):
+        yield "name", "a unit's name is up to 63 of a-z, 0-9 and -, and begins with a letter"
     if not 0 <= unit.lun <= MAX_LUN:
         yield "lun", f"a LUN is a number from 0 to {MAX_LUN}"
     if not _DEVICE.match(unit.device) or ".." in unit.device:

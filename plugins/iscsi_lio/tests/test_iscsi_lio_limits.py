@@ -34,6 +34,7 @@ def with_credentials(*credentials: Any) -> TargetSpec:
         replace(SPEC, access=(InitiatorAccess("iqn.1991-05.com.microsoft:host_1.example"),)),
         replace(SPEC, access=(InitiatorAccess("eui.0123456789abcdef"),)),
         replace(SPEC, iqn="iqn.2026-01.com.example"),
+        replace(with_unit(name=f"{'t' * 31}-255"), name="t" * 31),
         with_credentials("joe", Secret("p" * 255), "target", Secret("q")),
     ],
 )
@@ -55,6 +56,7 @@ def test_what_the_kernel_takes_is_taken(spec: TargetSpec) -> None:
         (with_unit(lun=-1), "units[0].lun"),
         (with_unit(lun=256), "units[0].lun"),
         (with_unit(name="a/b"), "units[0].name"),
+        (with_unit(name="v" * 64), "units[0].name"),
         (with_unit(device="/dev/a,readonly=0"), "units[0].device"),
         (with_unit(device="/dev/../etc/passwd"), "units[0].device"),
         (with_unit(device="/etc/passwd"), "units[0].device"),
