@@ -37,9 +37,11 @@ class Pools:
 
     async def list_disks(self) -> tuple[Disk, ...]:
         """See VolumeDriver."""
+        return await self._disks(await self._tools.report())
+
+    async def _disks(self, report: Report) -> tuple[Disk, ...]:
         listing = await self._tools.look(disks.ARGV, "the block devices")
-        devices = disks.parse_devices(listing.stdout)
-        return await disks.list_disks(devices, await self._tools.report(), self._tools.carried)
+        return await disks.list_disks(disks.parse_devices(listing.stdout), report, self._tools.carried)
 
     async def create(self, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
         """See VolumeDriver.
@@ -54,7 +56,7 @@ class Pools:
         report = await self._tools.report()
         if group := report.find(name):
             return _as_asked(group, paths)
-        known = {disk.path: disk for disk in await self.list_disks()}
+        known = {disk.path: disk for disk in await self._disks(report)}
         left = {disk.path for disk in _left_behind(report, name)}
         # Whatever else it carries came later, and is not ours to destroy.
         prepared = {path for path in left if path in known and known[path].signatures == _PREPARED}

@@ -133,7 +133,7 @@ async def test_every_disk_that_stands_in_the_way_is_named_with_its_remedy(tmp_pa
 @pytest.mark.parametrize("named", [("gpt", "PMBR"), ("PMBR", "gpt")])
 async def test_a_disk_is_wiped_and_prepared_without_force(tmp_path: Path, named: tuple[str, ...]) -> None:
     fresh = captured("full").replace("tank", "fresh").replace("/dev/ubdb", "/dev/ubdd")
-    machine = Machine(tmp_path, reports=[captured("nothing"), captured("nothing"), fresh], carried=SIGNED)
+    machine = Machine(tmp_path, reports=[captured("nothing"), fresh], carried=SIGNED)
     await machine.driver.create_pool("fresh", ("/dev/ubdd",), overwrite={"/dev/ubdd": named})
     wipe, prepare, group = machine.changes
     assert wipe == ("wipefs", "--all", "/dev/ubdd")
@@ -145,7 +145,7 @@ async def test_a_disk_is_wiped_and_prepared_without_force(tmp_path: Path, named:
 async def test_a_disk_that_this_pool_s_making_left_behind_is_used(tmp_path: Path) -> None:
     fresh = captured("full").replace("tank", "fresh").replace("/dev/ubdb", "/dev/ubdd")
     left = with_orphan(new_disk_uuid("fresh"))
-    machine = Machine(tmp_path, reports=[left, left, fresh], carried={"/dev/ubdd": ("LVM2_member",)})
+    machine = Machine(tmp_path, reports=[left, fresh], carried={"/dev/ubdd": ("LVM2_member",)})
     await machine.driver.create_pool("fresh", ("/dev/ubdd",), overwrite={})
     assert [change[0] for change in machine.changes] == ["vgcreate"]
 
