@@ -47,11 +47,13 @@ class Lab:
         """
         layout = Layout.at(state_dir)
         parsed = load(topology)
-        if is_up(layout):
-            raise LabError(f"the lab in {layout.root} is already up; take it down first")
-        preflight.check(parsed)
+        preflight.check_machine()
         handle = keeper.acquire_lock(_say, lock_timeout_s) if lock else None
         try:
+            if is_up(layout):
+                raise LabError(f"the lab in {layout.root} is already up; take it down first")
+            # Not before: while it waited, the other lab had the memory.
+            preflight.check_memory(parsed)
             keeper.take_down(layout)
             if fresh:
                 shutil.rmtree(layout.root, ignore_errors=True)

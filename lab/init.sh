@@ -25,6 +25,13 @@ mount -t devpts devpts dev/pts -o gid=5,mode=620,ptmxmode=666
 for place in dev/shm run tmp mnt media; do
     mount -t tmpfs tmpfs $place
 done
+# A checkout in one of these places is still to be seen, read-only.
+case $CHECKOUT/ in
+/tmp/* | /mnt/* | /media/* | /dev/shm/*)
+    mkdir -p ".$CHECKOUT"
+    mount --bind "$CHECKOUT" ".$CHECKOUT"
+    ;;
+esac
 mkdir -p host lib/modules run/lock run/lvm run/old
 mount --bind "$MODULES/lib/modules" lib/modules
 mount -t hostfs none host -o "$HOST_DIR"

@@ -1,4 +1,4 @@
-"""The process that keeps a lab: it holds the machine-wide lock and clears up at the end.
+"""The process that keeps a lab: holds the machine-wide lock, ticks the nodes, clears up at the end.
 
 Whoever starts a lab holds the other end of a pipe. If that end closes without the word STAY, the
 starter has died, by Ctrl-C or worse, and the keeper takes the lab down. After STAY (`lab up`) the
@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from lab import network
 from lab.errors import LabError
 from lab.layout import CHECKOUT, Layout
 from lab.processes import Process, wait_until
+from lab.ticker import Ticker
 
 # The lab's figures are only worth something while one lab at a time has the machine.
 LOCK = Path("/run/lock/holdfast-lab.lock")
@@ -134,6 +136,8 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
 def _main(root: str, reader: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    layout = Layout(Path(root))
+    threading.Thread(target=Ticker(layout).run, daemon=True).start()
     try:
         signal.signal(signal.SIGTERM, _on_terminate)
         if os.read(reader, 1) == STAY:
@@ -142,7 +146,7 @@ def _main(root: str, reader: int) -> None:
     except _Dismissed:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    take_down(Layout(Path(root)))
+    take_down(layout)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def _command_line(layout: Layout, topology: Topology, node: NodeSpec, settings: 
         tap = link_name(topology, node.name, network)
         mac = hardware_address(layout, node.name, network)
         # gro=1: without it a mirror's resync crawls at 200 KB/s.
-        words.append(f"vec{index}:transport=tap,ifname={tap},mac={mac},gro=1,depth=256")
+        words.append(f"vec{index}:transport=tap,ifname={tap},mac={mac},gro=1")
     return words
 
 

@@ -24,8 +24,8 @@ TOOLS = {
 SPARE_MIB = 512
 
 
-def check(topology: Topology) -> None:
-    """Raise LabError naming what is missing and what to do; return when a lab can start."""
+def check_machine() -> None:
+    """Raise LabError naming what this machine lacks and what to do about it."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root for namespaces and taps: run it as root or with sudo")
     missing = sorted({package for tool, package in TOOLS.items() if not find(tool)})
@@ -33,6 +33,10 @@ def check(topology: Topology) -> None:
         raise LabError(f"packages are missing: run `apt-get install --yes {' '.join(missing)}` first")
     if not Path("/dev/net/tun").exists():
         raise LabError("/dev/net/tun is missing: run `modprobe tun`, or allow it to this container")
+
+
+def check_memory(topology: Topology) -> None:
+    """Raise LabError if the nodes do not fit into what is free now."""
     available = available_mib()
     needed = topology.memory_mib + SPARE_MIB
     if available < needed:

@@ -66,9 +66,17 @@ class Process:
         and panics. They stand still anyway once their kernel does.
         """
         for process in self.descendants():
-            if _tracer(process.pid) == 0:
+            if process.status().get("TracerPid") == "0":
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, number)
+
+    def status(self) -> dict[str, str]:
+        """What proc(5) tells in /proc/pid/status; nothing if it is gone."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return {}
+        return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
     def descendants(self) -> list[Process]:
         """All descendants, parents before their children."""
@@ -100,12 +108,3 @@ def _stat(pid: int) -> tuple[str, int, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return fields[0], int(fields[19]), int(fields[1])
-
-
-def _tracer(pid: int) -> int:
-    """The process that traces this one, 0 for none."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return -1
-    return next((int(line.split()[1]) for line in lines if line.startswith("TracerPid:")), 0)
