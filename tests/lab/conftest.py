@@ -8,14 +8,36 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from lab import Lab
+from lab import Lab, LabError
 from lab.layout import CHECKOUT
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
 STATE = CHECKOUT / ".lab-tests"
 FAILURES = CHECKOUT / ".lab-failures"
 
+_outcome = pytest.StashKey[Lab | LabError]()
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Have the bed up before the first test if any wants it, and down after the last.
+
+    Here and not in a fixture: the machine may be busy with another lab for minutes, which is not
+    to count against the time limit of whichever test comes first.
+    """
+    wanted = any("lab_session" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wanted or session.config.option.collectonly:
+        return (yield)
+    try:
+        lab = Lab.start(state_dir=STATE)
+    except LabError as reason:
+        session.config.stash[_outcome] = reason
+        return (yield)
+    shutil.rmtree(FAILURES, ignore_errors=True)
+    session.config.stash[_outcome] = lab
+    with lab:
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -29,18 +51,20 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def lab_session() -> Iterator[Lab]:
-    """The nodes, booted once with empty disks."""
-    shutil.rmtree(FAILURES, ignore_errors=True)
-    with Lab.start(state_dir=STATE) as lab:
-        yield lab
+def lab_session(request: pytest.FixtureRequest) -> Lab:
+    """The nodes, booted once with empty disks; an error of each test if they cannot be."""
+    outcome = request.config.stash[_outcome]
+    if isinstance(outcome, LabError):
+        pytest.fail(str(outcome), pytrace=False)
+    return outcome
 
 
 @pytest.fixture
 def lab_bed(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The session's lab with every cable in and every node on, before the test and after it.
+    """The session's lab with every cable in and every node thawed and on when the test begins.
 
-    What a failed test leaves behind is copied to `.lab-failures/<test>/` first.
+    Disks, and what runs in the nodes, are as the test before left them. What a failed test leaves
+    behind is copied to `.lab-failures/<test>/`.
     """
     lab_session.restore()
     yield lab_session
