@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from lab import CommandFailed, Lab, Node, NodeOff
-from lab.processes import wait_until
+from lab.layout import CHECKOUT, Layout
+from lab.network import namespaces
+from lab.processes import Process, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -216,3 +222,50 @@ def test_this_process_can_connect_into_the_lab(lab_bed: Lab) -> None:
     assert wait_until(answers, 10, every_s=0.2)
     server.terminate()
     assert server.wait(5) == -signal.SIGTERM
+
+
+def traces(layout: Layout) -> list[str]:
+    """What a lab in this state directory has left on the machine."""
+    programs = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    found = [line for line in programs.splitlines() if str(layout.root) in line]
+    found += [name for name in namespaces() if name.startswith(layout.namespace)]
+    return found + [line for line in Path("/proc/mounts").read_text().splitlines() if layout.namespace in line]
+
+
+@pytest.fixture
+def second_lab(tmp_path: Path) -> Iterator[Layout]:
+    """The state directory of a lab beside the session's, cleaned up whatever the test does."""
+    layout = Layout.at(tmp_path / "second")
+    yield layout
+    lab_command(layout, "clean").wait(30)
+
+
+def lab_command(layout: Layout, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lab", *words],
+        cwd=CHECKOUT,
+        env={**os.environ, "HOLDFAST_LAB_DIR": str(layout.root)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.8, 2.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_an_interrupted_start_leaves_nothing(second_lab: Layout, number: signal.Signals, after_s: float) -> None:
+    starting = lab_command(second_lab, "up", "--no-lock")
+    time.sleep(after_s)
+    os.killpg(starting.pid, number)
+    starting.wait(30)
+    assert wait_until(lambda: not traces(second_lab), 5), traces(second_lab)
+
+
+def test_a_lab_outlives_its_start_and_is_cleaned_up_even_without_its_keeper(second_lab: Layout) -> None:
+    assert lab_command(second_lab, "up", "--no-lock").wait(60) == 0
+    assert traces(second_lab)
+    keeper = Process.load(second_lab.keeper_record)
+    assert keeper is not None
+    os.kill(keeper.pid, signal.SIGKILL)
+    assert lab_command(second_lab, "clean").wait(30) == 0
+    assert not traces(second_lab)
+    assert not second_lab.root.exists()
