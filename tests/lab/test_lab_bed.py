@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import CommandFailed, Lab, Node, NodeOff
+from lab.checker import check
 from lab.layout import CHECKOUT, Layout
 from lab.network import namespaces
 from lab.processes import Process, wait_until
@@ -222,6 +223,26 @@ def test_this_process_can_connect_into_the_lab(lab_bed: Lab) -> None:
     assert wait_until(answers, 10, every_s=0.2)
     server.terminate()
     assert server.wait(5) == -signal.SIGTERM
+
+
+def test_the_writers_gap_is_the_time_its_machine_stood_still(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+    argv = ["python3", "-m", "lab.writer", "--device", node.device("data"), "--run", "bed", "--blocks", "64"]
+    writing = node.popen([*argv, "--interval-ms", "10"], cwd=str(CHECKOUT))
+    log = [next(writing.lines())]
+    time.sleep(0.5)
+    node.freeze()
+    time.sleep(0.6)
+    node.thaw()
+    time.sleep(0.5)
+    writing.terminate()
+    assert writing.wait(10) == 0
+    log += writing.lines()
+    held = node.run([*argv, "--verify"], cwd=str(CHECKOUT)).stdout.decode().splitlines()
+    verdict = check(log, held)
+    assert verdict.is_clean
+    assert verdict.acknowledged > 50
+    assert 600 <= verdict.longest_gap_ms < 900
 
 
 def traces(layout: Layout) -> list[str]:
