@@ -29,6 +29,8 @@ class VolumeDocument:
     label: str = ""
     is_blank: bool = False
     """Nothing but us ever had access to it: only then may it be zeroed without being asked."""
+    made_for: str | None = None
+    """The mirror, as `mirror:NAME`, that this volume was made for as its destination."""
 
 
 @dataclass(frozen=True)

@@ -72,17 +72,9 @@ class Replicas:
         """One replica share. Raises NotFoundError."""
         return await self._kept.get(name)
 
-    async def create(
-        self,
-        name: str,
-        share: str,
-        user: str,
-        password: Secret,
-        allowed_sources: tuple[str, ...],
-        *,
-        validate_only: bool,
-    ) -> str | None:
-        """Open a share as a destination."""
+    async def create(self, wanted: ReplicaShareDocument, password: Secret, *, validate_only: bool) -> str | None:
+        """Open a share as a destination; `wanted.password` is set here, from `password`."""
+        name, share = wanted.name, wanted.share
 
         async def check() -> None:
             if await self._kept.find(name) is not None:

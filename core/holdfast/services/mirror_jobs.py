@@ -1,0 +1,273 @@
+"""The steps of mirror jobs. They run on the source; the partner's side is reached by calls that may be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from holdfast.errors import ConflictError, NotFoundError, Reason, UnavailableError, VerificationError
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, ReplicationState
+from holdfast.loading.discovery import PluginHooks
+from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
+from holdfast.services.drivers import Drivers
+from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.mirror_sides import MirrorSides, choose_numbers
+from holdfast.services.mirrors import FirstSync, Mirrors
+from holdfast.services.partner import SLOW_S, VERY_SLOW_S, PartnerLink
+from holdfast.store.intent import Intents
+from holdfast.system.clock import Clock
+from holdfast.values import from_plain, to_plain
+
+CONNECT_WITHIN_S = 30.0
+POLL_S = 0.2
+
+
+class MirrorJobs:
+    """Defines the jobs `mirror.create`, `.delete`, `.start`, `.stop` and `.verify`."""
+
+    def __init__(
+        self,
+        kept: Intents[MirrorDocument],
+        volumes: Intents[VolumeDocument],
+        mirrors: Mirrors,
+        sides: MirrorSides,
+        jobs: Jobs,
+        drivers: Drivers,
+        partner: PartnerLink,
+        hooks: PluginHooks,
+        clock: Clock,
+        *,
+        node: str,
+    ) -> None:
+        self._kept = kept
+        self._volumes = volumes
+        self._mirrors = mirrors
+        self._sides = sides
+        self._drivers = drivers
+        self._partner = partner
+        self._hooks = hooks
+        self._clock = clock
+        self._node = node
+        create = (
+            Step("choose numbers with the partner", self._choose),
+            Step("prepare the partner", self._prepare_partner, self._discard_partner),
+            Step("prepare this node", self._prepare_here, self._discard_here),
+            Step("zero both sides", self._zero),
+            Step("connect", self._connect, self._disconnect),
+            Step("first sync", self._first_sync),
+            Step("record on the partner", self._record_partner, self._forget_partner),
+            Step("record on this node", self._record_here, self._forget_here),
+        )
+        jobs.define(JobDefinition("mirror.create", create, deadline_s=VERY_SLOW_S))
+        # A mirror half taken apart cannot be put together again: each step goes on when it is repeated.
+        delete = (
+            Step("note", self._note_document),
+            Step("forget on the partner", self._forget_partner),
+            Step("forget on this node", self._forget_here),
+            Step("take apart on the partner", self._release_partner),
+            Step("take apart on this node", self._release_here),
+        )
+        jobs.define(JobDefinition("mirror.delete", delete))
+        jobs.define(JobDefinition("mirror.start", (Step("note", self._note_started), Step("connect", self._start))))
+        jobs.define(JobDefinition("mirror.stop", (Step("disconnect", self._stop), Step("note", self._note_stopped))))
+        jobs.define(JobDefinition("mirror.verify", (Step("verify", self._verify),), deadline_s=24 * 3600.0))
+
+    # --- create ---
+
+    def _document(self, job: JobContext) -> MirrorDocument:
+        return from_plain(MirrorDocument, job.facts["mirror"])
+
+    def _keep(self, job: JobContext, document: MirrorDocument) -> None:
+        job.facts["mirror"] = to_plain(document)
+
+    async def _choose(self, job: JobContext) -> None:
+        here = await self._sides.facts()
+        there = await self._partner.call("mirror.facts", {}, job_id=job.job_id)
+        name = job.parameters["name"]
+        if name in there["mirrors"]:
+            raise ConflictError(f"the partner {self._partner.name} has a mirror {name}")
+        volumes = [await self._volumes.get(volume) for volume in job.parameters["volumes"]]
+        minors, port = choose_numbers((here, there), count=len(volumes))
+        members = []
+        for volume, minor in zip(volumes, minors, strict=True):
+            if volume.pool not in there["free_bytes"]:
+                text = f"the partner {self._partner.name} has no pool {volume.pool}"
+                raise NotFoundError(text, reasons=[Reason("no-pool", text, "make a pool of that name there")])
+            found = await self._drivers.volume().get_volume(volume.pool, volume.name)
+            members.append(
+                MirrorMember(
+                    volume=volume.name,
+                    minor=minor,
+                    size_bytes=found.size_bytes,
+                    pools={self._node: volume.pool, self._partner.name: volume.pool},
+                    devices={self._node: found.device},
+                    metadata_devices={},
+                )
+            )
+        document = MirrorDocument(
+            name=name,
+            source=self._node,
+            destination=self._partner.name,
+            members=tuple(members),
+            port=port,
+            addresses={self._node: here["address"], self._partner.name: there["address"]},
+            is_started=True,
+        )
+        self._keep(job, document)
+
+    async def _ask(self, job: JobContext, operation: str, *, timeout_s: float = SLOW_S, **more: Any) -> Any:
+        body = {"mirror": job.facts["mirror"], **more}
+        return await self._partner.call(operation, body, timeout_s=timeout_s, job_id=job.job_id)
+
+    async def _prepare_partner(self, job: JobContext) -> None:
+        answer = await self._ask(job, "mirror.prepare")
+        document = self._document(job)
+        self._keep(job, _with_devices(document, self._partner.name, answer["devices"], answer["metadata_devices"]))
+
+    async def _discard_partner(self, job: JobContext) -> None:
+        await self._ask(job, "mirror.discard", destroy_made=True)
+
+    async def _prepare_here(self, job: JobContext) -> None:
+        document = self._document(job)
+        devices = {member.volume: member.devices[self._node] for member in document.members}
+        metadata = await self._sides.make_metadata(document)
+        self._keep(job, _with_devices(document, self._node, devices, metadata))
+
+    async def _discard_here(self, job: JobContext) -> None:
+        await self._sides.discard(self._document(job), destroy_made=False)
+
+    async def _zero(self, job: JobContext) -> None:
+        if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
+            await self._ask(job, "mirror.zero", timeout_s=VERY_SLOW_S)
+            await self._sides.zero(self._document(job))
+            await job.log("both sides were made to read zero, so the first sync can be skipped")
+
+    async def _connect(self, job: JobContext) -> None:
+        document = self._document(job)
+        await self._ask(job, "mirror.attach")
+        await self._sides.attach(document)
+        await self._ask(job, "mirror.connect")
+        await self._sides.connect(document)
+        await self._wait_connected(document.name)
+
+    async def _disconnect(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        await self._drivers.mirror().disconnect(name, force=True)
+
+    async def _wait_connected(self, name: str) -> MirrorStatus:
+        """The status once it is connected. Raises UnavailableError after CONNECT_WITHIN_S."""
+        deadline_s = self._clock.boot_s() + CONNECT_WITHIN_S
+        while True:
+            status = await self._sides.status(name)
+            if status.connection is ConnectionState.CONNECTED:
+                return status
+            if self._clock.boot_s() > deadline_s:
+                raise UnavailableError(
+                    f"the mirror {name} did not connect within {CONNECT_WITHIN_S:.0f} s: it is {status.connection}"
+                )
+            await self._clock.sleep(POLL_S)
+
+    async def _first_sync(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        status = await self._wait_connected(name)
+        # Repeated after a kill, it may be declared already: only metadata just made is Inconsistent on both sides.
+        if all(v.disk is DiskState.INCONSISTENT and v.peer_disk is DiskState.INCONSISTENT for v in status.volumes):
+            if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
+                await self._drivers.mirror().skip_first_sync(name)
+            else:
+                await self._drivers.mirror().start_full_sync(name)
+        deadline_s = self._clock.boot_s() + CONNECT_WITHIN_S
+        while True:
+            status = await self._sides.status(name)
+            if all(v.disk is DiskState.UP_TO_DATE for v in status.volumes):
+                break
+            if self._clock.boot_s() > deadline_s:
+                raise VerificationError(f"the source of {name} is not UpToDate after its first sync was declared")
+            await self._clock.sleep(POLL_S)
+        if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO and not status.is_in_sync:
+            raise VerificationError(f"the sides of {name} are not equal after both were zeroed")
+
+    async def _record_partner(self, job: JobContext) -> None:
+        document = replace(self._document(job), started_at=job.facts.get("started_at") or self._clock.now().isoformat())
+        job.facts["started_at"] = document.started_at
+        self._keep(job, document)
+        await self._ask(job, "mirror.adopt")
+
+    async def _forget_partner(self, job: JobContext) -> None:
+        await self._partner.call("mirror.forget", {"name": job.parameters["name"]}, job_id=job.job_id)
+
+    async def _record_here(self, job: JobContext) -> None:
+        document = self._document(job)
+        await self._sides.adopt(document)
+        await self._hooks.tell("mirror_changed", mirror=document.name, what="created")
+        job.result = await self._mirrors.get(document.name)
+
+    async def _forget_here(self, job: JobContext) -> None:
+        await self._sides.forget(job.parameters["name"])
+
+    # --- delete, start, stop, verify ---
+
+    async def _note_document(self, job: JobContext) -> None:
+        self._keep(job, await self._kept.get(job.parameters["name"]))
+
+    async def _release_partner(self, job: JobContext) -> None:
+        await self._ask(job, "mirror.discard", destroy_made=False)
+
+    async def _release_here(self, job: JobContext) -> None:
+        await self._sides.discard(self._document(job), destroy_made=False)
+        await self._hooks.tell("mirror_changed", mirror=job.parameters["name"], what="deleted")
+
+    async def _note_started(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        document = await self._mirrors.mark_started(name, is_started=True, at=self._clock.now().isoformat())
+        self._keep(job, document)
+        await self._ask(job, "mirror.adopt")
+
+    async def _start(self, job: JobContext) -> None:
+        await self._ask(job, "mirror.connect")
+        await self._sides.connect(self._document(job))
+        await self._wait_connected(job.parameters["name"])
+        job.result = await self._mirrors.get(job.parameters["name"])
+
+    async def _stop(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        await self._drivers.mirror().disconnect(name)
+        await self._partner.call("mirror.disconnect", {"name": name}, job_id=job.job_id)
+
+    async def _note_stopped(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        self._keep(job, await self._mirrors.mark_started(name, is_started=False, at=None))
+        await self._ask(job, "mirror.adopt")
+        job.result = await self._mirrors.get(name)
+
+    async def _verify(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        status = await self._sides.status(name)
+        if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
+            await self._drivers.mirror().verify(name)
+        while True:
+            await self._clock.sleep(POLL_S)
+            status = await self._sides.status(name)
+            if status.connection is not ConnectionState.CONNECTED:
+                raise UnavailableError(f"the mirror {name} lost its connection while it was verified")
+            if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
+                break
+            done = [v.done_percent for v in status.volumes if v.done_percent is not None]
+            await job.progress(min(done) if done else None, "comparing both sides")
+        out_of_sync_bytes = sum(v.out_of_sync_bytes for v in status.volumes)
+        job.result = {"out_of_sync_bytes": out_of_sync_bytes, "is_equal": out_of_sync_bytes == 0}
+        await job.log(f"verified: {out_of_sync_bytes} bytes out of sync")
+
+
+def _with_devices(
+    document: MirrorDocument, node: str, devices: dict[str, str], metadata_devices: dict[str, str]
+) -> MirrorDocument:
+    members = tuple(
+        replace(
+            member,
+            devices={**member.devices, node: devices[member.volume]},
+            metadata_devices={**member.metadata_devices, node: metadata_devices[member.volume]},
+        )
+        for member in document.members
+    )
+    return replace(document, members=members)

@@ -1,0 +1,113 @@
+"""Bring reality back to intent: at start, and then now and again. What cannot be mended is reported, never hidden."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from holdfast.errors import HoldfastError
+from holdfast.services.documents import GroupDocument, MirrorDocument
+from holdfast.services.drivers import Drivers
+from holdfast.services.events import Events
+from holdfast.services.groups import Groups
+from holdfast.services.mirror_sides import MirrorSides
+from holdfast.services.partner import PartnerLink
+from holdfast.services.plans import Plans
+from holdfast.services.pools import Pools
+from holdfast.services.replicas import Replicas
+from holdfast.services.volumes import Volumes
+from holdfast.store.intent import Intents
+from holdfast.system.clock import Clock
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 30.0
+
+
+class Reconciler:
+    """Mends what does not survive a reboot. What a running group owns is its monitor's, and only reported."""
+
+    def __init__(
+        self,
+        *,
+        pools: Pools,
+        volumes: Volumes,
+        replicas: Replicas,
+        sides: MirrorSides,
+        groups: Groups,
+        mirror_documents: Intents[MirrorDocument],
+        group_documents: Intents[GroupDocument],
+        plans: Plans,
+        partner: PartnerLink,
+        drivers: Drivers,
+        events: Events,
+        clock: Clock,
+    ) -> None:
+        self._pools = pools
+        self._volumes = volumes
+        self._replicas = replicas
+        self._sides = sides
+        self._groups = groups
+        self._mirrors = mirror_documents
+        self._group_documents = group_documents
+        self._plans = plans
+        self._partner = partner
+        self._drivers = drivers
+        self._events = events
+        self._clock = clock
+        self._reported: set[str] = set()
+        self.drift: tuple[str, ...] = ()
+        """What differs from intent and could not be mended, in sentences, as of the last pass."""
+
+    async def once(self) -> None:
+        """One pass over everything. One thing that fails keeps no other from being served."""
+        drift: list[str] = []
+        if self._drivers.has("volume"):
+            await self._try(drift, "pools", self._pools.activate)
+            await self._try(drift, "file systems", self._mount)
+        if self._drivers.has("copy"):
+            await self._try(drift, "agent", self._replicas.apply)
+        if self._drivers.has("mirror"):
+            await self._try(drift, "mirrors", self._connect_lone_mirrors)
+        if self._drivers.has("failover"):
+            if self._partner.is_paired:
+                await self._try(drift, "groups changed on the partner", self._adopt_groups, is_expected=True)
+            await self._try(drift, "failover plan", self._plans.write)
+        self.drift = tuple(drift)
+        for text in set(drift) - self._reported:
+            log.warning("drift: %s", text)
+            await self._events.emit("drift", "node:this", {"text": text})
+        self._reported = set(drift)
+
+    async def forever(self) -> None:
+        """Pass after pass until cancelled."""
+        while True:
+            await self._clock.sleep(EVERY_S)
+            await self.once()
+
+    async def _try(
+        self, drift: list[str], what: str, act: Callable[[], Awaitable[None]], *, is_expected: bool = False
+    ) -> None:
+        try:
+            await act()
+        except HoldfastError as reason:
+            if not is_expected:  # a partner that is away is shown where the partner is, and is no drift
+                drift.append(f"{what}: {reason.message}")
+        except Exception as reason:  # the others must be served all the same
+            log.exception("reconciling %s failed unexpectedly", what)
+            drift.append(f"{what}: {type(reason).__name__}: {reason}")
+
+    async def _mount(self) -> None:
+        failed = await self._volumes.mount_all()
+        if failed:
+            raise HoldfastError("; ".join(failed))
+
+    async def _connect_lone_mirrors(self) -> None:
+        grouped = {group.mirror for group in (await self._group_documents.all()).values()}
+        for document in (await self._mirrors.all()).values():
+            if document.name not in grouped and document.is_started:
+                await self._sides.connect(document)
+
+    async def _adopt_groups(self) -> None:
+        for name in await self._groups.adopt_newer():
+            log.info("the group %s was changed on the partner while this node was away; its revision was adopted", name)
