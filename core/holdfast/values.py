@@ -131,7 +131,10 @@ def _build_scalar(kind: Any, plain: Any, path: str) -> Any:
     if kind is datetime:
         if not isinstance(plain, str):
             raise _refuse(path, "an RFC 3339 instant is needed")
-        return datetime.fromisoformat(plain)
+        try:
+            return datetime.fromisoformat(plain)
+        except ValueError as reason:
+            raise _refuse(path, "an RFC 3339 instant is needed") from reason
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return kind(plain)

@@ -59,9 +59,7 @@ def find_plugins() -> tuple[Found, ...]:
     def note(manager: object, entry_point: importlib.metadata.EntryPoint, reason: BaseException) -> None:
         failures[entry_point.name] = f"{type(reason).__name__}: {reason}"
 
-    manager: Any = stevedore.ExtensionManager(
-        ENTRY_POINT_GROUP, invoke_on_load=False, on_load_failure_callback=note, verify_requirements=False
-    )
+    manager: Any = _Manager(ENTRY_POINT_GROUP, invoke_on_load=False, on_load_failure_callback=note)
     packages = _packages()
     found = []
     names = [extension.name for extension in manager]
@@ -81,6 +79,15 @@ def find_plugins() -> tuple[Found, ...]:
         package, version = next((p[:2] for p in packages.values() if p[2] == name), (None, None))
         found.append(Found(name, package, version, None, reason))
     return tuple(sorted(found, key=lambda item: item.name))
+
+
+class _Manager(stevedore.ExtensionManager):  # type: ignore[type-arg]
+    def _load_one_plugin(self, *arguments: Any, **keywords: Any) -> Any:
+        # stevedore lets an AssertionError through, and nobody catches SystemExit: neither may stop the daemon.
+        try:
+            return super()._load_one_plugin(*arguments, **keywords)
+        except (AssertionError, SystemExit) as reason:
+            raise ImportError(f"{type(reason).__name__}: {reason}") from reason
 
 
 def _packages() -> Mapping[str, tuple[str | None, str | None, str]]:

@@ -74,7 +74,10 @@ class JobDefinition:
     steps: Sequence[Step]
     deadline_s: float = 600.0
     on_failure: Callable[[JobContext, HoldfastError], Awaitable[None]] | None = None
-    """Told the reason once, after all was undone: for a history of its own."""
+    """Told why the job went back, cancelled or failed, after all was undone and before the job is over.
+
+    For a history of its own. It may be repeated: a daemon killed there tells it again.
+    """
 
 
 StepObserver = Callable[[str, int], None]
@@ -104,6 +107,7 @@ class Jobs:
         self._definitions: dict[str, JobDefinition] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
+        self._forward_now: set[str] = set()
         self._held: dict[str, str] = {}
 
     def define(self, definition: JobDefinition) -> None:
@@ -177,7 +181,8 @@ class Jobs:
         """Ask a job to stop and undo itself. Raises ConflictError when it is over or already going back."""
         record = await self._store.get(job_id)
         task = self._tasks.get(job_id)
-        if task is None or record.state is not JobState.RUNNING or job_id in self._cancelled:
+        # The record may be older than the task: a job that goes back or ends now must not be torn out of it.
+        if task is None or job_id not in self._forward_now or job_id in self._cancelled:
             raise ConflictError(f"the job is {record.state} and cannot be cancelled")
         self._cancelled.add(job_id)
         task.cancel()
@@ -221,7 +226,8 @@ class Jobs:
                     await self._fail(definition, context, states, reason)
                 except Exception as reason:  # a fault of ours must leave the machine as it was, too
                     log.exception("job %s of %s failed unexpectedly", record.kind, record.target)
-                    await self._fail(definition, context, states, HoldfastError(f"{type(reason).__name__}: {reason}"))
+                    fault = HoldfastError(f"{type(reason).__name__}: {reason}")
+                    await self._fail(definition, context, states, fault)
             else:
                 end = JobState.CANCELLED if (record.error or {}).get("code") == "cancelled" else JobState.FAILED
                 await self._back(definition, context, states, dict(record.error or {}), end)
@@ -231,8 +237,10 @@ class Jobs:
             self._cancelled.discard(record.id)
 
     async def _forward(self, definition: JobDefinition, context: JobContext, states: list[StepState]) -> None:
+        self._forward_now.add(context.job_id)
+        limit = asyncio.timeout(definition.deadline_s)
         try:
-            async with asyncio.timeout(definition.deadline_s):
+            async with limit:
                 for position, step in enumerate(definition.steps):
                     if states[position] is StepState.DONE:
                         continue
@@ -240,7 +248,11 @@ class Jobs:
                     await step.do(context)
                     await self._mark(context, states, position, StepState.DONE)
         except TimeoutError as reason:
+            if not limit.expired():
+                raise
             raise HoldfastError(f"it was not done within its deadline of {definition.deadline_s:.0f} s") from reason
+        finally:
+            self._forward_now.discard(context.job_id)
         await self._store.end(context.job_id, JobState.DONE, error=None, result=to_plain(context.result))
         await self._events.emit(f"job.{JobState.DONE}", context.target, {"job": context.job_id, "kind": context.kind})
 
@@ -248,8 +260,6 @@ class Jobs:
         self, definition: JobDefinition, context: JobContext, states: list[StepState], reason: HoldfastError
     ) -> None:
         await self._back(definition, context, states, error_document(reason), JobState.FAILED)
-        if definition.on_failure is not None:
-            await definition.on_failure(context, reason)
 
     async def _back(
         self,
@@ -267,6 +277,11 @@ class Jobs:
             if undo is not None:
                 await self._undo(undo, definition.steps[position].name, context)
             await self._mark(context, states, position, StepState.UNDONE)
+        if definition.on_failure is not None:
+            try:
+                await definition.on_failure(context, HoldfastError(str(error.get("message", ""))))
+            except Exception:  # a history that cannot be written must not keep the job from its end
+                log.exception("job %s of %s could not note its failure", context.kind, context.target)
         await self._store.end(context.job_id, end, error=error, result=None)
         body = {"job": context.job_id, "kind": context.kind, "error": error}
         await self._events.emit(f"job.{end}", context.target, body)

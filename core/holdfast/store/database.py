@@ -111,14 +111,26 @@ class Database:
     async def change(self) -> AsyncIterator[Change]:
         """One durable transaction: all of it or nothing. Keep it short; never await the outside in it."""
         async with self._writer:
-            await self._connection.execute("BEGIN IMMEDIATE")
             try:
+                # Within the try: a cancelled await does not stop the statement, which its thread runs all the same.
+                await self._connection.execute("BEGIN IMMEDIATE")
                 yield Change(self._connection)
             except BaseException:
-                await self._connection.execute("ROLLBACK")
+                await asyncio.shield(self._roll_back())
                 raise
             # A cancelled commit must not leave the transaction open for the next one.
-            await asyncio.shield(self._connection.execute("COMMIT"))
+            await asyncio.shield(self._commit())
+
+    async def _commit(self) -> None:
+        try:
+            await self._connection.execute("COMMIT")
+        except sqlite3.Error:  # a full disk, or a reader of another program that did not go: it is still open
+            await self._roll_back()
+            raise
+
+    async def _roll_back(self) -> None:
+        # A BEGIN that failed left nothing open. What waits in the connection's queue has run when this is asked there.
+        await self._connection.rollback()
 
     async def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,1 @@
+"""The failover monitor: a process of its own, which needs neither the daemon nor its database."""

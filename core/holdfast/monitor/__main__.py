@@ -1,0 +1,75 @@
+"""`holdfast-monitor`: wait for a plan, open the drivers it needs, and let the failover plugin watch over the groups."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from holdfast.__main__ import read_arguments
+from holdfast.compose import host_maker, real_outside
+from holdfast.config import Config
+from holdfast.errors import HoldfastError, InvalidError
+from holdfast.loading.discovery import PluginHooks, find_plugins
+from holdfast.loading.judging import load_plugins
+from holdfast.monitor.host import PlanHost
+from holdfast.services.drivers import Drivers
+from holdfast.services.plans import PlanFile, read_plan
+
+log = logging.getLogger("holdfast.monitor")
+
+LOOK_EVERY_S = 0.2
+
+
+async def first_plan(config: Config) -> PlanFile:
+    """Wait until there is a plan: there is none before the nodes are paired."""
+    is_told = False
+    while True:
+        try:
+            plan = read_plan(config.state_dir)
+        except (InvalidError, ValueError) as reason:
+            plan = None
+            if not is_told:
+                log.error("the plan on disk cannot be read: %s", reason)
+                is_told = True
+        if plan is not None:
+            return plan
+        if not is_told:
+            log.info("node %s has no plan yet: it is written when the nodes are paired", config.node)
+            is_told = True
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def run(config: Config) -> None:
+    """Be the monitor until SIGTERM or SIGINT. What is served stays served."""
+    loop = asyncio.get_running_loop()
+    me = asyncio.current_task()
+    assert me is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, me.cancel)
+    plan = await first_plan(config)
+    found = await asyncio.to_thread(find_plugins)
+    drivers = Drivers(await load_plugins(config, found, PluginHooks(), host_maker(config, real_outside())))
+    try:
+        host = PlanHost(config.state_dir, plan, drivers.mirror(), drivers.target())
+        await drivers.failover().run_monitor(host)
+    finally:
+        await drivers.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of `holdfast-monitor`."""
+    config = read_arguments(arguments, "holdfast-monitor")
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(run(config))
+    except HoldfastError as reason:
+        sys.stderr.write(f"holdfast-monitor: {reason}\n")
+        raise SystemExit(1) from reason
+
+
+if __name__ == "__main__":
+    main()

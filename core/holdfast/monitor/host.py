@@ -1,0 +1,88 @@
+"""What the failover plugin is given in the monitor: the plan on disk, and stacks built from it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from holdfast.errors import HoldfastError, NotFoundError
+from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, MonitorHost, MonitorPlan
+from holdfast.hooks.replication import FenceArbiter, MirrorDriver
+from holdfast.hooks.target import TargetDriver
+from holdfast.monitor.resources import Mirror, Target
+from holdfast.services.plans import PlanFile, plan_path, read_plan
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.1
+
+
+class PlanHost(MonitorHost):
+    """Reads the plan and builds from it."""
+
+    def __init__(self, state_dir: Path, first: PlanFile, mirrors: MirrorDriver, targets: TargetDriver) -> None:
+        self._state_dir = state_dir
+        self._file = first
+        self._stamp = _stamp(state_dir)
+        self._mirrors = mirrors
+        self._targets = targets
+
+    def plan(self) -> MonitorPlan:
+        """See MonitorHost. A plan that cannot be read leaves the last good one in force."""
+        stamp = _stamp(self._state_dir)
+        if stamp != self._stamp:
+            try:
+                self._file = read_plan(self._state_dir) or self._file
+                self._stamp = stamp
+            except (HoldfastError, ValueError, OSError) as reason:
+                log.error("the plan on disk cannot be read and the last good one stays in force: %s", reason)
+                self._stamp = stamp
+        return self._file.plan
+
+    async def plan_changes(self) -> AsyncIterator[MonitorPlan]:
+        """See MonitorHost."""
+        seen = self.plan()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            plan = self.plan()
+            if plan != seen:
+                seen = plan
+                yield plan
+
+    def stack(self, group: GroupPlan) -> GroupStack:
+        """See MonitorHost."""
+        specs = {spec.name: spec for spec in self._file.targets}
+        missing = [name for name in group.targets if name not in specs]
+        if missing:
+            raise NotFoundError(f"the plan has no target {', '.join(missing)} for the group {group.name}")
+        resources = tuple(Target(specs[name], self._targets) for name in group.targets)
+        return GroupStack(group, self._mirror(group.mirror), resources)
+
+    def lone_mirror(self, name: str) -> MirrorResource:
+        """See MonitorHost."""
+        return self._mirror(name)
+
+    def _mirror(self, name: str) -> Mirror:
+        for spec in self._file.mirrors:
+            if spec.name == name:
+                return Mirror(spec, self._mirrors)
+        raise NotFoundError(f"the plan has no mirror {name}")
+
+    def mirror_changes(self) -> AsyncIterator[str]:
+        """See MonitorHost."""
+        return self._mirrors.watch()
+
+    async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
+        """See MonitorHost."""
+        await self._mirrors.serve_fence_requests(arbiter)
+
+
+def _stamp(state_dir: Path) -> tuple[int, int] | None:
+    try:
+        found = plan_path(state_dir).stat()
+    except FileNotFoundError:
+        return None
+    # The file is replaced as a whole, so each version has an inode number of its own.
+    return found.st_ino, found.st_mtime_ns

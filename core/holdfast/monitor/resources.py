@@ -1,0 +1,80 @@
+"""Mirrors and targets as parts of a group's stack: all that the failover plugin sees of them."""
+
+from __future__ import annotations
+
+from holdfast.hooks.failover import GroupResource, MirrorResource
+from holdfast.hooks.replication import DiskState, MirrorDriver, MirrorSpec, MirrorStatus, Role
+from holdfast.hooks.target import TargetDriver, TargetSpec, TargetState
+
+STALE = (DiskState.OUTDATED, DiskState.INCONSISTENT, DiskState.DISKLESS)
+
+
+class Mirror(MirrorResource):
+    """A mirror through its driver."""
+
+    def __init__(self, spec: MirrorSpec, driver: MirrorDriver) -> None:
+        self.name = spec.name
+        self._spec = spec
+        self._driver = driver
+
+    async def prepare(self) -> None:
+        """See GroupResource."""
+        await self._driver.attach(self._spec)
+
+    async def connect(self) -> None:
+        """See MirrorResource."""
+        await self._driver.connect(self._spec)
+
+    async def activate(self) -> None:
+        """See GroupResource."""
+        await self._driver.promote(self.name)
+
+    async def deactivate(self) -> None:
+        """See GroupResource."""
+        await self._driver.demote(self.name)
+
+    async def is_active(self) -> bool:
+        """See GroupResource."""
+        return (await self.status()).role is Role.PRIMARY
+
+    async def leave_peer(self) -> None:
+        """See MirrorResource."""
+        await self._driver.disconnect(self.name, force=True)
+
+    async def outdate(self) -> bool:
+        """See MirrorResource."""
+        return await self._driver.outdate(self.name) in STALE
+
+    async def status(self) -> MirrorStatus:
+        """See MirrorResource."""
+        return await self._driver.status(self.name)
+
+
+class Target(GroupResource):
+    """A target through its driver."""
+
+    def __init__(self, spec: TargetSpec, driver: TargetDriver) -> None:
+        self.name = spec.name
+        self._spec = spec
+        self._driver = driver
+
+    async def prepare(self) -> None:
+        """See GroupResource."""
+        await self._driver.stage(self._spec)
+
+    async def activate(self) -> None:
+        """See GroupResource."""
+        await self._driver.activate(self._spec)
+
+    async def deactivate(self) -> None:
+        """See GroupResource."""
+        await self._driver.deactivate(self._spec.name, self._spec.iqn)
+
+    async def is_active(self) -> bool:
+        """See GroupResource."""
+        return await self._driver.state(self._spec) is TargetState.ACTIVE
+
+    async def client_connections(self) -> tuple[tuple[str, int], ...]:
+        """See GroupResource."""
+        sessions = await self._driver.list_sessions(self._spec.iqn)
+        return tuple((s.address, s.port) for s in sessions if s.address is not None and s.port is not None)
