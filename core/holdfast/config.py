@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
 import re
 import socket
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import InvalidError, Reason
+from holdfast.errors import HoldfastError, InvalidError, Reason
 from holdfast.values import from_plain
 
 DEFAULT_PATH = Path("/etc/holdfast/holdfast.toml")
@@ -112,3 +115,19 @@ def _plugin(name: str, section: Any) -> PluginSettings:
     own = {key: value for key, value in section.items() if key not in ("enabled", "required")}
     core = {key: section[key] for key in ("enabled", "required") if key in section}
     return from_plain(PluginSettings, {**core, "settings": own}, path=f"plugins.{name}")
+
+
+def read_arguments(arguments: Sequence[str] | None, program: str) -> Config:
+    """Read the command line and the settings file; exit with 2 and a sentence when they cannot be used."""
+    parser = argparse.ArgumentParser(prog=program)
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help="the settings file (TOML)")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=given.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return read_config(given.config)
+    except HoldfastError as reason:
+        sys.stderr.write(f"{program}: {reason}\n")
+        raise SystemExit(2) from reason

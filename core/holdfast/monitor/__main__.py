@@ -9,9 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from holdfast.__main__ import read_arguments
 from holdfast.compose import host_maker, real_outside
-from holdfast.config import Config
+from holdfast.config import Config, read_arguments
 from holdfast.errors import HoldfastError, InvalidError
 from holdfast.loading.discovery import PluginHooks, find_plugins
 from holdfast.loading.judging import load_plugins
