@@ -52,6 +52,10 @@ PLANTED = {
     ],
     "lab-apart": [
         ("lab/planted.py", "import holdfast.values", "lab.planted -> holdfast.values"),
+        ("lab/planted2.py", "import demo", "lab.planted2 -> demo"),
+    ],
+    "demo-outside": [
+        ("demo/planted.py", "import holdfast.services", "demo.planted -> holdfast.services"),
     ],
 }
 
@@ -82,7 +86,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the rules speak of."""
     root = tmp_path_factory.mktemp("tree")
     shutil.copy(ROOT / "pyproject.toml", root)
-    for folder in ("core", "cli", "plugins", "lab"):
+    for folder in ("core", "cli", "plugins", "lab", "demo"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     return root
 
@@ -107,7 +111,7 @@ def test_every_planted_violation_is_found(copy: Path) -> None:
     code, text = lint(copy)
 
     assert code == 1, text
-    assert "0 kept, 7 broken" in text
+    assert "0 kept, 8 broken" in text
     assert [line for _, _, line in planted if f"{line} (l." not in text] == []
 
 

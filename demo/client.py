@@ -1,0 +1,124 @@
+"""A client of a node's JSON API that trusts that node's certificate and no other."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+WAIT_S = 60
+_OVER = ("done", "undone", "failed", "cancelled")
+
+
+class Refused(Exception):
+    """An answer that is a problem, or a job that did not end well; its text is the problem's."""
+
+    def __init__(self, asked: str, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        super().__init__(f"{asked}: {tell(problem)}")
+
+
+def tell(problem: dict[str, Any]) -> str:
+    """A problem as one sentence, with its reasons and remedies."""
+    told = [str(problem.get("detail") or problem.get("message") or problem)]
+    for reason in problem.get("reasons", ()):
+        where = f"{reason['field']}: " if reason.get("field") else ""
+        told.append(f"{where}{reason['text']} ({reason['remedy']})")
+    return "; ".join(dict.fromkeys(told))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    document: Any
+
+
+class Api:
+    """Calls to one node. Each opens a connection: the node may have lost its power since the last."""
+
+    def __init__(self, connect: Callable[[], socket.socket], certificate_pem: str, token: str) -> None:
+        """Pin the certificate. The names in it do not matter: it is this one or none."""
+        self._connect = connect
+        self._tls = ssl.create_default_context(cadata=certificate_pem)
+        self._tls.check_hostname = False
+        self._token: str | None = token
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = WAIT_S + 30.0,
+        with_token: bool = True,
+    ) -> Answer:
+        """Send bytes as they are; whatever comes back is an answer. Raises OSError."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if with_token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        connection = http.client.HTTPConnection("node", timeout=timeout_s)
+        raw = self._connect()
+        raw.settimeout(timeout_s)
+        try:
+            connection.sock = self._tls.wrap_socket(raw)
+            connection.request(method, path, body=data, headers=sent)
+            response = connection.getresponse()
+            body = response.read()
+        except http.client.HTTPException as reason:
+            raise ConnectionError(f"{method} {path}: the answer broke off: {reason!r}") from reason
+        finally:
+            connection.close()
+            raw.close()
+        return Answer(response.status, json.loads(body) if body else None)
+
+    def call(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Any:
+        """Send a document; the answer's document. Raises Refused, OSError."""
+        data = None if body is None else json.dumps(body).encode()
+        answer = self.send(method, path, data, headers=headers)
+        if answer.status >= 400:
+            raise Refused(f"{method} {path}", answer.status, answer.document)
+        return answer.document
+
+    def get(self, path: str) -> Any:
+        """What is there."""
+        return self.call("GET", path)
+
+    def items(self, path: str) -> list[Any]:
+        """The first page of a list."""
+        found: list[Any] = self.get(path)["items"]
+        return found
+
+    def change(self, method: str, path: str, body: Any = None, *, within_s: float = 300.0) -> Any:
+        """Change something and follow the job to its end; the job's document. Raises Refused, TimeoutError."""
+        deadline = time.monotonic() + within_s
+        job = self.call(method, path, {} if body is None else body, headers={"Prefer": f"wait={WAIT_S}"})
+        while job["state"] not in _OVER:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{method} {path}: the job {job['id']} is not over after {within_s:.0f} s: {job}")
+            time.sleep(0.1)
+            job = self.get(f"/v1/jobs/{job['id']}")
+        if job["state"] != "done":
+            raise Refused(f"{method} {path} ({job['state']})", 200, job["error"] or {})
+        return job
+
+    def wait_until_it_answers(self, within_s: float) -> None:
+        """Return when the node answers at all. Raises TimeoutError."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                self.get("/v1/node")
+            except OSError as reason:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the API does not answer within {within_s:.0f} s: {reason}") from reason
+                time.sleep(0.1)
+            else:
+                return
