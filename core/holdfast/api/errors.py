@@ -50,22 +50,22 @@ def status_of(error: HoldfastError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem(error: HoldfastError) -> dict[str, Any]:
-    """The body of a refusal."""
+def problem(error: HoldfastError, status: int | None = None) -> dict[str, Any]:
+    """The body of a refusal; `status` where HTTP has a more exact one than the table."""
     document = error_document(error)
     return {
         "type": f"urn:holdfast:problem:{error.code}",
         "title": error.code.replace("-", " "),
-        "status": status_of(error),
+        "status": status or status_of(error),
         "code": error.code,
         "detail": error.message,
         "reasons": document["reasons"],
     }
 
 
-def problem_response(error: HoldfastError) -> web.Response:
+def problem_response(error: HoldfastError, status: int | None = None) -> web.Response:
     """A refusal as a response."""
-    body = problem(error)
+    body = problem(error, status)
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, DeniedError) else None
     return web.Response(
         text=json.dumps(body), status=body["status"], content_type="application/problem+json", headers=headers
@@ -103,14 +103,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPNotFound:
         return problem_response(NotFoundError(f"there is nothing at {request.path}"))
     except web.HTTPMethodNotAllowed as raised:
-        response = problem_response(UnsupportedError(f"{request.method} is not possible at {request.path}"))
-        response.set_status(405)
+        response = problem_response(UnsupportedError(f"{request.method} is not possible at {request.path}"), 405)
         response.headers["Allow"] = ", ".join(sorted(raised.allowed_methods))
         return response
     except web.HTTPRequestEntityTooLarge:
-        response = problem_response(InvalidError("the request is larger than 1 MiB"))
-        response.set_status(413)
-        return response
+        return problem_response(InvalidError("the request is larger than 1 MiB"), 413)
     except web.HTTPException:
         raise
     except Exception:

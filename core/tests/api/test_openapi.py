@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
+from holdfast.api import events, groups, jobs, mirrors, nodes, openapi, pools, replicas, shares, targets, tasks, volumes
+from holdfast.api.routes import Route
+from holdfast.loading.judging import Loaded
+from holdfast.services.drivers import Drivers
+from holdfast.services.events import Events
+from holdfast.services.groups import Groups
+from holdfast.services.jobs import Jobs
+from holdfast.services.links import Links
+from holdfast.services.mirrors import Mirrors
+from holdfast.services.nodes import Nodes
+from holdfast.services.pools import Pools
+from holdfast.services.reconcile import Reconciler
+from holdfast.services.replicas import Replicas
+from holdfast.services.shares import Shares
+from holdfast.services.snapshots import Snapshots
+from holdfast.services.targets import Targets
+from holdfast.services.tasks import Tasks
+from holdfast.services.volumes import Volumes
+
+T = TypeVar("T")
+
+
+def idle(kind: type[T]) -> T:
+    """A service that is never asked: routes only refer to its methods."""
+    return kind.__new__(kind)
+
+
+ROUTES: tuple[Route, ...] = (
+    *events.routes(idle(Events)),
+    *groups.routes(idle(Groups), idle(Links), "a"),
+    *jobs.routes(idle(Jobs)),
+    *mirrors.routes(idle(Mirrors)),
+    *nodes.routes(idle(Nodes), Drivers(Loaded((), {})), idle(Reconciler)),
+    *pools.routes(idle(Pools)),
+    *replicas.routes(idle(Replicas)),
+    *shares.routes(idle(Shares)),
+    *targets.routes(idle(Targets)),
+    *tasks.routes(idle(Tasks)),
+    *volumes.routes(idle(Volumes), idle(Snapshots)),
+)
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return openapi.document(ROUTES)
+
+
+def test_the_description_is_valid_openapi(document: dict[str, Any]) -> None:
+    validate(document, cls=OpenAPIV31SpecValidator)
+
+
+def test_a_broken_description_would_be_noticed(document: dict[str, Any]) -> None:
+    with pytest.raises(OpenAPIValidationError):
+        validate({**document, "paths": {"/x": {"get": {"responses": 3}}}}, cls=OpenAPIV31SpecValidator)
+
+
+def test_every_route_is_described_once(document: dict[str, Any]) -> None:
+    described = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
+    assert sorted(described) == sorted((route.method, route.path) for route in ROUTES)
+    names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_what_changes_takes_validate_only_and_answers_with_a_job(document: dict[str, Any]) -> None:
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        names = {parameter.get("name") for parameter in operation["parameters"]}
+        assert ("validate_only" in names) is route.changes, route
+        assert ("202" in operation["responses"]) is (route.changes or route.status == 202), route
+        assert set(re.findall(r"{(\w+)}", route.path)) <= names
+
+
+def test_whatever_is_deleted_is_confirmed_by_name_unless_all_data_and_service_stay() -> None:
+    unconfirmed = {r.path for r in ROUTES if r.method == "DELETE" and "confirm" not in r.query().fields}
+    assert unconfirmed == {
+        "/v1/groups/{group}",
+        "/v1/replica-shares/{name}",
+        "/v1/replication-tasks/{name}",
+        "/v1/shares/{share}",
+    }
