@@ -1,0 +1,1 @@
+"""Failover of groups between two nodes: evidence, decision, virtual addresses."""

@@ -1,0 +1,68 @@
+"""What a node says when it is asked: to declare itself stale, to take a group over, to move one."""
+
+from __future__ import annotations
+
+from holdfast.errors import Reason
+from holdfast.hooks.failover import GroupState
+from holdfast.hooks.replication import DiskState, Role
+from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, Record, Verdict
+
+S = GroupState
+
+
+def answer_fence(state: GroupState, record: Record, mirror: MirrorFacts, asked_epoch: int) -> FenceSay | None:
+    """The answer to a partner that asks us to be outdated; None: outdate, read back, then say so.
+
+    From the moment the refusal was persisted the answer is no, whatever becomes of the promotion.
+    """
+    if state is S.PROMOTING or (record.refuses_outdate and not state.is_active):
+        return FenceSay(Verdict.PROMOTING, record.epoch)
+    if state.is_active or mirror.role is Role.PRIMARY:
+        return FenceSay(Verdict.PRIMARY, record.held_epoch)
+    if record.held_epoch > asked_epoch:
+        return FenceSay(Verdict.NEWER, record.held_epoch)
+    return None
+
+
+def refuse_handover(view: GroupView, epoch: int, revision: int) -> str | None:
+    """Why an offered group is not taken; None: take it."""
+    if not view.plan.is_started:
+        return f"{view.plan.name} is stopped on {view.node}"
+    if revision != view.plan.revision:
+        return f"{view.node} has revision {view.plan.revision} of the plan, not {revision}"
+    if view.state not in (S.STANDBY_OK, S.STANDBY_NOT):
+        return f"{view.plan.name} is {view.state} on {view.node}"
+    if epoch <= view.record.epoch:
+        return f"epoch {epoch} is not above {view.record.epoch}"
+    if not view.mirror.is_connected or view.mirror.disk is not DiskState.UP_TO_DATE:
+        return f"the mirror is {view.mirror.connection.value} and {view.mirror.disk.value} on {view.node}"
+    return None
+
+
+def refuse_switch(view: GroupView, to: str) -> tuple[Reason, ...]:
+    """Every reason why the active group cannot move to `to` now."""
+    found: list[Reason] = []
+    peer, mirror = view.peer, view.mirror
+
+    def add(code: str, text: str, remedy: str) -> None:
+        found.append(Reason(code, text, remedy))
+
+    if to not in (view.node, view.partner):
+        add("unknown-node", f"{to} is neither {view.node} nor {view.partner}", "name one of the two nodes")
+    if not view.plan.is_started:
+        add("not-started", f"{view.plan.name} is stopped", "start the group")
+    if view.state is not S.ACTIVE_SYNC:
+        add("not-in-sync", f"{view.plan.name} is {view.state} on {view.node}", "wait until both nodes are in sync")
+    if peer is None or not view.net.is_heard:
+        add("partner-silent", f"the monitor of {view.partner} is not heard", f"bring {view.partner} and its links back")
+    else:
+        if peer.state is not S.STANDBY_OK:
+            text = f"{view.plan.name} is {peer.state} on {view.partner}"
+            add("partner-not-ready", text, "see the reasons in the status of the partner")
+        if peer.revision != view.plan.revision:
+            text = f"{view.partner} has revision {peer.revision} of the plan, not {view.plan.revision}"
+            add("other-revision", text, "wait until it has adopted the plan")
+    if not mirror.is_in_sync:
+        text = f"the mirror is {mirror.connection.value}, {mirror.disk.value} here and {mirror.peer_disk.value} there"
+        add("mirror-not-in-sync", text, "wait for the resync to end")
+    return tuple(found)

@@ -1,0 +1,186 @@
+"""What a decision rests on: frozen values with ages instead of instants, so that no clock is needed to judge them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.hooks.failover import GroupPlan, GroupState
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, Suspension
+
+# From the best data to none. A mirror is as good as its worst volume.
+_QUALITY = (
+    DiskState.UP_TO_DATE,
+    DiskState.CONSISTENT,
+    DiskState.OUTDATED,
+    DiskState.INCONSISTENT,
+    DiskState.NEGOTIATING,
+    DiskState.ATTACHING,
+    DiskState.DETACHING,
+    DiskState.UNKNOWN,
+    DiskState.FAILED,
+    DiskState.DISKLESS,
+)
+
+
+def worst(states: tuple[DiskState, ...]) -> DiskState:
+    """The worst of several disks; of none, it is unknown."""
+    return max(states, key=_QUALITY.index, default=DiskState.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class MirrorFacts:
+    """The mirror as this node's kernel has it, all volumes taken together."""
+
+    is_up: bool = False
+    role: Role = Role.UNKNOWN
+    peer_role: Role = Role.UNKNOWN
+    connection: ConnectionState = ConnectionState.UNKNOWN
+    disk: DiskState = DiskState.UNKNOWN
+    peer_disk: DiskState = DiskState.UNKNOWN
+    is_suspended: bool = False
+    is_in_sync: bool = False
+    is_fresh: bool = True
+    """False: the kernel said that something changed, and it was not read again yet."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether both sides talk now, whatever they do."""
+        return self.connection is ConnectionState.CONNECTED
+
+    @classmethod
+    def of(cls, status: MirrorStatus, *, is_fresh: bool = True) -> MirrorFacts:
+        """Fold what the kernel says."""
+        if not status.is_up:
+            return cls(is_fresh=is_fresh)
+        return cls(
+            is_up=True,
+            role=status.role,
+            peer_role=status.peer_role,
+            connection=status.connection,
+            disk=worst(tuple(v.disk for v in status.volumes)),
+            peer_disk=worst(tuple(v.peer_disk for v in status.volumes)),
+            is_suspended=status.suspended is not Suspension.NO,
+            is_in_sync=status.is_in_sync,
+            is_fresh=is_fresh,
+        )
+
+
+@dataclass(frozen=True)
+class PingFacts:
+    """The tie-breaker: what the ping node's answers say about this node's own place in the network."""
+
+    is_continuous: bool = False
+    """Answered without a gap from before the partner's last sign of life until now, bursts included."""
+    has_gap: bool = False
+    """Several lost in a row since then, or our own loop slept, or there is no ping node."""
+    silent_ms: int | None = None
+    """Since its last answer; None before the first."""
+    run_ms: int = 0
+    """How long it has answered without a gap."""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """Evidence about the partner as a machine, the same for every group."""
+
+    is_heard: bool = False
+    """A fresh, authenticated heartbeat of its monitor on at least one link."""
+    heartbeat_ms: int | None = None
+    """Age of the newest heartbeat; None if never heard."""
+    silent_ms: int = 0
+    """Since any sign of life: heartbeat or kernel echo, on any link."""
+    is_probed: bool = False
+    """On every link several echoes sent after that sign went unanswered."""
+    links_up_before: int = 0
+    """Links that worked both ways right before the silence."""
+    links: int = 0
+    is_flapping: bool = False
+    ping: PingFacts = PingFacts()
+
+
+@dataclass(frozen=True)
+class PeerFacts:
+    """The partner's last word about one group."""
+
+    state: GroupState
+    epoch: int
+    held_epoch: int
+    """The newest epoch under which it served; 0 for none."""
+    last_active: str | None
+    revision: int
+    ping_answers: bool
+    hears_us: bool = True
+    disk: DiskState = DiskState.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a node keeps of a group through a power cut."""
+
+    epoch: int = 0
+    """The highest ever seen or used."""
+    held_epoch: int = 0
+    """The newest under which this node served or may have; 0 for none."""
+    last_active: str | None = None
+    refuses_outdate: bool = False
+    """From the decision to promote on: whoever asks to be outdated hears no."""
+
+
+class Verdict(StrEnum):
+    """What a node says when it is asked to declare its data stale."""
+
+    OUTDATED = "outdated"
+    INCONSISTENT = "inconsistent"
+    PROMOTING = "promoting"
+    PRIMARY = "primary"
+    NEWER = "newer"
+    """It served under a higher epoch than the one who asks."""
+
+
+@dataclass(frozen=True)
+class FenceSay:
+    """The partner's answer to our question."""
+
+    verdict: Verdict
+    epoch: int
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """All that is known when one group's next step on one node is decided."""
+
+    node: str
+    partner: str
+    plan: GroupPlan
+    state: GroupState
+    record: Record
+    mirror: MirrorFacts
+    peer: PeerFacts | None
+    """None: never heard since this monitor started."""
+    net: NodeFacts
+    since_ms: int = 0
+    """How long the group has been in this state."""
+    address_is_up: bool = False
+    address_claimed_ms: int | None = None
+    """Age of the last ARP answer of somebody else for an address of the group."""
+    is_serving: bool = False
+    """Mirror Primary, every resource active and every address up, as read when the monitor started."""
+    is_current: bool = False
+    """No write can have been acknowledged that is not on this node's disk."""
+    fence_pending: bool = False
+    """The kernel asks whether the mirror may go on alone."""
+    fence_say: FenceSay | None = None
+    may_connect: bool = True
+    """The hold-down after earlier losses of the mirror's connection is over."""
+    has_split_brain: bool = False
+    switch_to: str | None = None
+    """A person's wish."""
+    handed_epoch: int = 0
+    """The epoch handed to the partner, while we wait for it."""
+    handover_refusal: str | None = None
+    is_granted: bool = False
+    """A person said that the partner is down."""
+    failures: int = 0
+    """Promotions in a row that failed and were undone."""
+    may_retry: bool = True
