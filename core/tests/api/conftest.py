@@ -14,8 +14,8 @@ from holdfast.testing.fakes import ManualClock
 
 
 @pytest.fixture
-async def jobs(tmp_path: Path) -> AsyncIterator[Jobs]:
-    database, clock = await Database.open(tmp_path / "holdfast.sqlite"), ManualClock()
+async def jobs(quick_path: Path) -> AsyncIterator[Jobs]:
+    database, clock = await Database.open(quick_path / "holdfast.sqlite"), ManualClock()
     made = Jobs(JobStore(database, clock), clock, Events(EventLog(database, clock)), node="a")
     yield made
     await made.stop()

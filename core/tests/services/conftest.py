@@ -10,8 +10,8 @@ from holdfast.testing.fakes import ManualClock
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "holdfast.sqlite")
+async def database(quick_path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(quick_path / "holdfast.sqlite")
     yield opened
     await opened.close()
 

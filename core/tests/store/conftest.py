@@ -10,8 +10,8 @@ from holdfast.testing.fakes import ManualClock
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "holdfast.sqlite"
+def path(quick_path: Path) -> Path:
+    return quick_path / "state" / "holdfast.sqlite"
 
 
 @pytest.fixture
