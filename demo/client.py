@@ -99,15 +99,20 @@ class Api:
 
     def change(self, method: str, path: str, body: Any = None, *, within_s: float = 300.0) -> Any:
         """Change something and follow the job to its end; the job's document. Raises Refused, TimeoutError."""
+        sent = None if method == "DELETE" else body or {}
+        job = self.call(method, path, sent, headers={"Prefer": f"wait={WAIT_S}"})
+        return self.follow(job, f"{method} {path}", within_s=within_s)
+
+    def follow(self, job: Any, asked: str, *, within_s: float = 300.0) -> Any:
+        """Wait for a job's end; its last document. Raises Refused, TimeoutError."""
         deadline = time.monotonic() + within_s
-        job = self.call(method, path, {} if body is None else body, headers={"Prefer": f"wait={WAIT_S}"})
         while job["state"] not in _OVER:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{method} {path}: the job {job['id']} is not over after {within_s:.0f} s: {job}")
+                raise TimeoutError(f"{asked}: the job {job['id']} is not over after {within_s:.0f} s: {job}")
             time.sleep(0.1)
             job = self.get(f"/v1/jobs/{job['id']}")
         if job["state"] != "done":
-            raise Refused(f"{method} {path} ({job['state']})", 200, job["error"] or {})
+            raise Refused(f"{asked} ({job['state']})", 200, job["error"] or {})
         return job
 
     def wait_until_it_answers(self, within_s: float) -> None:

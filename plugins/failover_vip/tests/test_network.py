@@ -81,8 +81,8 @@ class Namespace:
         self.sockets.append(made)
         return made
 
-    def mac(self) -> str:
-        words = self.ip("-o", "link", "show", "cable").split()
+    def mac(self, interface: str = "cable") -> str:
+        words = self.ip("-o", "link", "show", interface).split()
         return words[words.index("link/ether") + 1]
 
 
@@ -206,68 +206,74 @@ class TestLinks:
 
 
 class TestEcho:
-    def test_a_kernel_that_is_there_answers_each_echo_once_on_the_asked_interface(self, pair: Pair) -> None:
-        async def body() -> list[str]:
-            got: list[str] = []
-            echo = Echo(got.append)
-            assert echo.send(THERE, interface="cable", source=HERE)
-            assert echo.send("10.92.0.2", interface=None, source=None)
-            assert echo.send(THERE)
+    def test_a_kernel_that_is_there_answers_each_echo_once_with_its_number(self, pair: Pair) -> None:
+        async def body() -> list[tuple[str, int]]:
+            got: list[tuple[str, int]] = []
+            echo = Echo(lambda *what: got.append(what))
+            assert echo.send(THERE, interface="cable", source=HERE, number=7)
+            assert echo.send("10.92.0.2", interface=None, source=None, number=8)
+            assert echo.send(THERE, interface=None, source=None, number=9)
             await until(lambda: len(got) == 3)
             await asyncio.sleep(0.1)
             echo.close()
             return got
 
-        assert sorted(pair.here.run(body)) == [THERE, THERE, "10.92.0.2"]
+        assert sorted(pair.here.run(body)) == [(THERE, 7), (THERE, 9), ("10.92.0.2", 8)]
 
     def test_nobody_answers_for_an_address_that_is_not_there_or_over_the_wrong_cable(self, pair: Pair) -> None:
-        async def body() -> list[str]:
-            got: list[str] = []
-            echo = Echo(got.append)
-            echo.send("10.91.0.66", interface="cable")
-            echo.send(THERE, interface="lo")
+        async def body() -> list[tuple[str, int]]:
+            got: list[tuple[str, int]] = []
+            echo = Echo(lambda *what: got.append(what))
+            echo.send("10.91.0.66", interface="cable", source=None, number=1)
+            echo.send(THERE, interface="lo", source=None, number=2)
             await asyncio.sleep(0.3)
             echo.close()
             return got
 
         assert pair.here.run(body) == []
 
-    def test_an_invented_reply_is_no_sign_of_life(self, pair: Pair) -> None:
+    def test_an_invented_a_foreign_and_a_repeated_reply_are_no_sign_of_life(self, pair: Pair) -> None:
         pair.there.call(lambda: Path("/proc/sys/net/ipv4/icmp_echo_ignore_all").write_text("1"))
-        raw = pair.there.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        pair.there.ip("addr", "add", "10.91.0.77/24", "dev", "cable")
+        peer = pair.there.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        peer.bind((THERE, 0))
+        foreign = pair.there.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        foreign.bind(("10.91.0.77", 0))
 
-        async def body() -> list[str]:
-            got: list[str] = []
-            echo = Echo(got.append)
-            assert echo.send(THERE, interface="cable")
+        def reply(head: bytes, token: bytes) -> bytes:
+            checksum = internet_checksum(bytes(4) + head + token)
+            return struct.pack("!BBH", 0, 0, checksum) + head + token
+
+        async def body() -> None:
+            got: list[int] = []
+            echo = Echo(lambda _, number: got.append(number))
+            assert echo.send(THERE, interface="cable", source=HERE, number=5)
+            request = (await asyncio.to_thread(peer.recv, 200))[20:]
+            head, token = request[4:8], request[8:]
+            peer.sendto(reply(head, bytes(len(token))), (HERE, 0))
+            foreign.sendto(reply(head, token), (HERE, 0))
             await asyncio.sleep(0.1)
-            request = raw.recv(200)[20:]
-            for token in (request[8:-1] + bytes([request[-1] ^ 1]), request[8:]):
-                blank = struct.pack("!BBH", 0, 0, 0) + request[4:8] + token
-                reply = blank[:2] + struct.pack("!H", internet_checksum(blank)) + blank[4:]
-                raw.sendto(reply, (HERE, 0))
+            assert got == []
+            for _ in range(2):
+                peer.sendto(reply(head, token), (HERE, 0))
                 await asyncio.sleep(0.1)
-                if token != request[8:]:
-                    assert got == []
-            raw.sendto(reply, (HERE, 0))  # the true one, repeated
-            await asyncio.sleep(0.1)
+                assert got == [5]
             echo.close()
-            return got
 
-        assert pair.here.run(body) == [THERE]
+        pair.here.run(body)
 
     def test_an_echo_that_cannot_leave_was_not_sent(self, pair: Pair) -> None:
         async def body() -> list[bool]:
-            echo = Echo(lambda _: None)
+            echo = Echo(lambda *_: None)
             sent = [
-                echo.send("203.0.113.1"),
-                echo.send(THERE, interface="absent"),
-                echo.send(THERE, source="203.0.113.9"),
-                echo.send(THERE),
+                echo.send("203.0.113.1", interface=None, source=None, number=0),
+                echo.send(THERE, interface="absent", source=None, number=0),
+                echo.send(THERE, interface=None, source="203.0.113.9", number=0),
+                echo.send(THERE, interface=None, source=None, number=0),
             ]
-            echo.close()
             with pytest.raises(UnsupportedError):
-                echo.send("fd91::1")
+                echo.send("fd91::1", interface=None, source=None, number=0)
+            echo.close()
             return sent
 
         assert pair.here.run(body) == [False, False, False, True]
@@ -400,6 +406,29 @@ class TestArpProbe:
             probe.close()
 
         pair.here.run(body)
+
+    def test_a_claim_by_another_interface_of_our_own_is_none(self, pair: Pair) -> None:
+        """Two interfaces on one network hear each other."""
+        vip = socket.inet_aton(VIP.address)
+
+        def claim(mac: bytes) -> bytes:
+            ethernet = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
+            return ethernet + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + vip + bytes(6) + vip
+
+        sending = pair.there.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sending.bind(("cable", 0))
+        foreign = bytes.fromhex("020000000099")
+
+        async def body() -> list[bytes]:
+            got: list[bytes] = []
+            probe = ArpProbe("cable", VIP.address, got.append)
+            sending.send(claim(bytes.fromhex(pair.here.mac("second").replace(":", ""))))
+            sending.send(claim(foreign))
+            await until(lambda: got)
+            probe.close()
+            return got
+
+        assert pair.here.run(body) == [foreign]
 
     def test_without_an_interface_the_probe_says_that_it_is_deaf(self, pair: Pair) -> None:
         async def body() -> None:

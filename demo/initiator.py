@@ -1,0 +1,104 @@
+"""The host that uses the storage: open-iscsi on node c, stamped writes, and the judgement on them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from demo.bed import wait_for
+from lab import Node
+from lab.checker import Verdict, check
+from lab.layout import CHECKOUT
+
+INTERVAL_MS = 5.0
+# After this a multipath client would be told; until then the initiator queues, and its user sees a pause only.
+REPLACEMENT_TIMEOUT_S = 120
+ENDS_WITHIN_S = 30.0
+
+
+class Initiator:
+    """An iSCSI initiator with one disk."""
+
+    def __init__(self, node: Node, iqn: str, address: str) -> None:
+        """Describe it; log in nowhere yet."""
+        self.node = node
+        self._record = ["iscsiadm", "-m", "node", "-T", iqn, "-p", f"{address}:3260"]
+
+    @property
+    def name(self) -> str:
+        """Its own IQN."""
+        return self.node.read_file("/etc/iscsi/initiatorname.iscsi").decode().strip().removeprefix("InitiatorName=")
+
+    def log_in(self) -> str:
+        """Log in; the path of the disk."""
+        self.node.run(["modprobe", "--all", "iscsi_tcp", "sd_mod"])
+        self.node.run(["mkdir", "-p", "/run/lock/iscsi"])
+        self.node.start_service("iscsid", ["iscsid", "--foreground", "--no-pid-file"])
+        settings = {
+            "node.session.iscsi.DefaultTime2Wait": "0",
+            "node.session.timeo.replacement_timeout": str(REPLACEMENT_TIMEOUT_S),
+            "node.conn[0].timeo.login_timeout": "3",
+        }
+        self.node.run([*self._record, "-o", "new"])
+        for setting, value in settings.items():
+            self.node.run([*self._record, "-o", "update", "-n", setting, "-v", value])
+        self.node.run([*self._record, "-l"])
+        wait_for(lambda: bool(self._disks()), 10, "the initiator sees a disk")
+        return f"/dev/{self._disks()[0]}"
+
+    def log_out(self) -> None:
+        """Log out and forget; nothing to forget is no error."""
+        self.node.run(["iscsiadm", "-m", "node", "-u"], check=False)
+        self.node.run(["iscsiadm", "-m", "node", "-o", "delete"], check=False)
+        self.node.stop_service("iscsid")
+
+    def _disks(self) -> list[str]:
+        names = self.node.run(["ls", "/sys/block"]).stdout.decode().split()
+        return [name for name in names if name.startswith("sd")]
+
+
+class Writing:
+    """Stamped writes under way. Every line the writer says is kept on the host, in a file, as it comes."""
+
+    def __init__(self, node: Node, device: str, run: str, *, first: int, blocks: int, log: Path) -> None:
+        """Start writing round the region."""
+        self._node = node
+        self._argv = ["python3", "-m", "lab.writer", "--device", device, "--run", run]
+        self._argv += ["--first", str(first), "--blocks", str(blocks)]
+        self._lines: list[str] = []
+        self.acknowledged = 0
+        self._writer = node.popen([*self._argv, "--interval-ms", str(INTERVAL_MS)], cwd=str(CHECKOUT))
+        self._listener = threading.Thread(target=self._listen, args=(log,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, log: Path) -> None:
+        with log.open("w") as file:
+            for line in self._writer.lines():
+                self._lines.append(line)
+                self.acknowledged += line.startswith("ack")
+                file.write(f"{line}\n")
+
+    def wait_acknowledged(self, more: int, within_s: float) -> None:
+        """Return when so many more writes were acknowledged. Raises TimeoutError."""
+        goal = self.acknowledged + more
+        wait_for(lambda: self.acknowledged >= goal, within_s, f"{more} more writes are acknowledged")
+
+    def stop(self) -> None:
+        """End writing, when all that is under way has ended."""
+        self._writer.terminate()
+        self._writer.wait(ENDS_WITHIN_S)
+        self._listener.join(ENDS_WITHIN_S)
+
+    def judge(self) -> Verdict:
+        """Read every block back and compare with what was acknowledged; only after `stop`."""
+        held = self._node.run([*self._argv, "--verify"], cwd=str(CHECKOUT), timeout_s=120).stdout.decode()
+        return check(self._lines, held.splitlines())
+
+
+def assert_clean(verdict: Verdict) -> None:
+    """Raise AssertionError unless nothing was lost and nothing failed."""
+    assert verdict.acknowledged, "not one write was acknowledged"
+    assert verdict.is_clean, (
+        f"{len(verdict.lost)} acknowledged writes lost {verdict.lost[:3]}, {len(verdict.failed)} failed,"
+        f" {len(verdict.corrupt)} blocks corrupt, {len(verdict.unchecked)} not read"
+    )
