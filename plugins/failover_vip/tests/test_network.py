@@ -510,7 +510,7 @@ from holdfast_failover_vip.realtime import become_realtime
 print(become_realtime(), os.sched_getscheduler(0) & 0xff == os.SCHED_FIFO, os.sched_getparam(0).sched_priority,
       int(re.search(r"VmLck:\\s+(\\d+)", open("/proc/self/status").read())[1]) > 0, gc.get_freeze_count() > 0)
 if os.fork() == 0:
-    print(os.sched_getscheduler(0) & 0xff == os.SCHED_OTHER, flush=True); os._exit(0)
+    print(os.sched_getscheduler(0) & 0xff == os.SCHED_FIFO, flush=True); os._exit(0)
 os.wait()
 """
 
@@ -519,7 +519,7 @@ os.wait()
         argv = [*before, sys.executable, "-c", self.SCRIPT]
         return subprocess.run(argv, capture_output=True, text=True, env=environment, check=True, timeout=30)
 
-    def test_the_monitor_becomes_punctual_and_its_children_stay_ordinary(self) -> None:
+    def test_the_monitor_becomes_punctual_and_so_do_its_children(self) -> None:
         assert self.run().stdout.split() == ["True", "True", "50", "True", "True", "True"]
 
     def test_what_the_machine_does_not_permit_is_left_out_with_a_sentence(self) -> None:

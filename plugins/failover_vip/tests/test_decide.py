@@ -1,0 +1,613 @@
+"""The decision, case by case: what is known, what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from holdfast.hooks.failover import GroupPlan, GroupState
+from holdfast.hooks.replication import ConnectionState, DiskState, FenceAnswer, Role
+from holdfast_failover_vip.actions import (
+    Action,
+    Adopt,
+    Answer,
+    AskPeer,
+    Clear,
+    Connect,
+    DropAddress,
+    HandOver,
+    LeavePeer,
+    Note,
+    OfferAgain,
+    Outdate,
+    RaiseAddress,
+    Reboot,
+    Step,
+    StopServing,
+    TakeOver,
+)
+from holdfast_failover_vip.answers import answer_fence, refuse_handover, refuse_switch
+from holdfast_failover_vip.decide import decide
+from holdfast_failover_vip.facts import (
+    FenceSay,
+    GroupView,
+    MirrorFacts,
+    NodeFacts,
+    PeerFacts,
+    PingFacts,
+    Record,
+    Verdict,
+    worst,
+)
+from holdfast_failover_vip.standby import pick
+from holdfast_failover_vip.timers import Timers
+
+S = GroupState
+T = Timers()
+PLAN = GroupPlan("g", 3, "m", ("t",), (), preferred="a", is_started=True)
+
+STEADY = PingFacts(is_continuous=True, silent_ms=20, run_ms=60_000)
+GAP = PingFacts(has_gap=True, silent_ms=500)
+HEARD = NodeFacts(is_heard=True, heartbeat_ms=20, silent_ms=20, links_up_before=2, links=2, ping=STEADY)
+DEAD = NodeFacts(heartbeat_ms=410, silent_ms=410, is_probed=True, links_up_before=2, links=2, ping=STEADY)
+CUT_OFF = replace(DEAD, ping=GAP)
+LONG_DEAD = replace(DEAD, heartbeat_ms=9000, silent_ms=9000)
+
+IN_SYNC = MirrorFacts(
+    is_up=True,
+    role=Role.SECONDARY,
+    peer_role=Role.PRIMARY,
+    connection=ConnectionState.CONNECTED,
+    disk=DiskState.UP_TO_DATE,
+    peer_disk=DiskState.UP_TO_DATE,
+    is_in_sync=True,
+)
+LOST = replace(
+    IN_SYNC,
+    peer_role=Role.UNKNOWN,
+    connection=ConnectionState.CONNECTING,
+    peer_disk=DiskState.UNKNOWN,
+    is_in_sync=False,
+)
+SERVED = replace(IN_SYNC, role=Role.PRIMARY, peer_role=Role.SECONDARY)
+SUSPENDED = replace(LOST, role=Role.PRIMARY, is_suspended=True)
+BOTH_IDLE = replace(IN_SYNC, peer_role=Role.SECONDARY)
+
+PEER_ACTIVE = PeerFacts(S.ACTIVE_SYNC, 5, 5, "a", 3, ping_answers=True)
+PEER_STANDBY = PeerFacts(S.STANDBY_OK, 5, 0, "a", 3, ping_answers=True)
+PEER_IDLE = replace(PEER_STANDBY, state=S.STANDBY_NOT)
+
+STANDBY = GroupView(
+    node="b",
+    partner="a",
+    plan=PLAN,
+    state=S.STANDBY_OK,
+    record=Record(5, 0, "a"),
+    mirror=IN_SYNC,
+    peer=PEER_ACTIVE,
+    net=HEARD,
+    since_ms=60_000,
+    is_current=True,
+)
+SUSPECT = replace(STANDBY, state=S.SUSPECT, mirror=LOST, net=DEAD, since_ms=250)
+ALONE = replace(STANDBY, state=S.STANDBY_NOT, mirror=LOST, net=LONG_DEAD, is_current=False)
+ACTIVE = GroupView(
+    node="a",
+    partner="b",
+    plan=PLAN,
+    state=S.ACTIVE_SYNC,
+    record=Record(5, 5, "a"),
+    mirror=SERVED,
+    peer=PEER_STANDBY,
+    net=HEARD,
+    since_ms=60_000,
+    address_is_up=True,
+    is_serving=True,
+    is_current=True,
+)
+FROZEN = replace(ACTIVE, state=S.FROZEN, mirror=SUSPENDED, net=DEAD, fence_pending=True, since_ms=100)
+
+
+def promotes(step: Step) -> bool:
+    return any(isinstance(action, TakeOver) for action in step.actions)
+
+
+# --- the unplanned takeover ---
+
+
+def test_a_standby_that_hears_its_active_partner_in_sync_stays_one() -> None:
+    assert decide(STANDBY, T) == Step(S.STANDBY_OK, is_current=True)
+
+
+def test_a_standby_keeps_who_is_active_under_which_epoch() -> None:
+    step = decide(replace(STANDBY, record=Record(4, 0, "b")), T)
+    assert step.actions == (Note(5, "a"),)
+
+
+def test_a_standby_that_hears_nobody_suspects() -> None:
+    step = decide(replace(STANDBY, net=replace(DEAD, heartbeat_ms=160, silent_ms=160)), T)
+    assert (step.state, step.actions, step.is_current) == (S.SUSPECT, (), True)
+
+
+def test_after_a_power_cut_the_standby_takes_over_under_a_higher_epoch() -> None:
+    step = decide(SUSPECT, T)
+    assert step.state is S.PROMOTING
+    assert step.actions == (TakeOver(6, leaves_peer=True),)
+
+
+def test_the_same_facts_give_the_same_step() -> None:
+    assert decide(SUSPECT, T) == decide(SUSPECT, T)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        replace(DEAD, silent_ms=T.promote_ms - 1),
+        replace(DEAD, is_probed=False),
+        replace(DEAD, links_up_before=1),
+        replace(DEAD, links_up_before=0),
+        replace(DEAD, is_flapping=True),
+        replace(DEAD, ping=replace(STEADY, is_continuous=False)),
+        replace(DEAD, ping=PingFacts()),
+    ],
+)
+def test_a_suspicion_that_lacks_one_proof_waits(net: NodeFacts) -> None:
+    step = decide(replace(SUSPECT, net=net), T)
+    assert (step.state, step.actions, step.is_current) == (S.SUSPECT, (), True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"address_claimed_ms": 100},
+        {"may_retry": False},
+        {"failures": 3},
+    ],
+)
+def test_a_takeover_waits_while_something_speaks_against_it(change: dict[str, int | bool]) -> None:
+    view = replace(SUSPECT, **change)  # type: ignore[arg-type]
+    assert decide(view, T).state is S.SUSPECT
+
+
+def test_an_address_claimed_before_the_last_sign_of_life_speaks_against_nothing() -> None:
+    assert promotes(decide(replace(SUSPECT, address_claimed_ms=600), T))
+
+
+def test_a_flapping_partner_is_taken_over_from_after_a_longer_silence() -> None:
+    net = replace(DEAD, is_flapping=True, silent_ms=T.flapping_dead_ms)
+    assert promotes(decide(replace(SUSPECT, net=net), T))
+
+
+@pytest.mark.parametrize("heartbeat_ms", [200, 1000, 60_000, 86_400_000])
+@pytest.mark.parametrize("mirror", [IN_SYNC, LOST])
+def test_a_dead_monitor_whose_kernel_answers_is_never_taken_over_from(heartbeat_ms: int, mirror: MirrorFacts) -> None:
+    net = replace(DEAD, heartbeat_ms=heartbeat_ms, silent_ms=30, is_probed=False)
+    assert decide(replace(SUSPECT, net=net, mirror=mirror), T) == Step(S.SUSPECT, is_current=True)
+
+
+def test_a_standby_that_lost_the_ping_node_declares_its_data_stale() -> None:
+    step = decide(replace(SUSPECT, net=CUT_OFF), T)
+    assert (step.state, step.actions, step.is_current) == (S.STANDBY_NOT, (Outdate(),), False)
+
+
+def test_a_suspicion_ends_when_the_partner_is_heard() -> None:
+    step = decide(replace(SUSPECT, net=HEARD), T)
+    assert (step.state, step.actions) == (S.STANDBY_NOT, ())
+
+
+@pytest.mark.parametrize("disk", [d for d in DiskState if d is not DiskState.UP_TO_DATE])
+def test_data_that_are_not_up_to_date_are_never_promoted(disk: DiskState) -> None:
+    for view in (SUSPECT, ALONE, replace(STANDBY, state=S.STANDBY_NOT, peer=PEER_IDLE)):
+        assert not promotes(decide(replace(view, mirror=replace(view.mirror, disk=disk)), T))
+
+
+@pytest.mark.parametrize("state", [S.ACTIVE_ALONE, S.STANDBY_NOT, S.STOPPED, S.BOOT, S.MANUAL])
+def test_data_are_no_longer_current_once_the_partner_may_go_on_without_us(state: S) -> None:
+    view = replace(STANDBY, mirror=LOST, peer=replace(PEER_ACTIVE, state=state))
+    assert not decide(view, T).is_current
+
+
+def test_data_are_no_longer_current_once_the_partner_does_not_hear_us() -> None:
+    view = replace(STANDBY, mirror=LOST, peer=replace(PEER_ACTIVE, hears_us=False))
+    assert not decide(view, T).is_current
+
+
+def test_a_frozen_partner_leaves_our_data_current() -> None:
+    view = replace(STANDBY, mirror=LOST, peer=replace(PEER_ACTIVE, state=S.FROZEN))
+    assert decide(view, T).is_current
+
+
+def test_another_revision_of_the_plan_makes_no_standby() -> None:
+    assert decide(replace(STANDBY, peer=replace(PEER_ACTIVE, revision=4)), T).state is S.STANDBY_NOT
+
+
+# --- the active side ---
+
+
+def test_an_active_node_in_sync_does_nothing() -> None:
+    assert decide(ACTIVE, T) == Step(S.ACTIVE_SYNC)
+
+
+def test_an_active_node_that_lost_its_address_raises_it() -> None:
+    assert decide(replace(ACTIVE, address_is_up=False), T).actions == (RaiseAddress(),)
+
+
+def test_the_kernels_question_freezes_at_once() -> None:
+    assert decide(replace(ACTIVE, fence_pending=True), T).state is S.FROZEN
+
+
+def test_an_active_node_freezes_by_itself_when_its_partner_is_silent() -> None:
+    step = decide(replace(ACTIVE, net=DEAD), T)
+    assert (step.state, step.actions) == (S.FROZEN, (LeavePeer(),))
+
+
+def test_an_isolated_active_node_lets_go_of_its_address_before_the_standby_may_promote() -> None:
+    net = replace(CUT_OFF, silent_ms=T.isolated_ms)
+    assert decide(replace(ACTIVE, net=net), T).actions == (DropAddress(),)
+    assert T.isolated_ms < T.promote_ms
+
+
+def test_an_active_node_does_not_answer_on_what_was_not_read_again() -> None:
+    stale = replace(SERVED, is_fresh=False, role=Role.SECONDARY)
+    assert decide(replace(ACTIVE, mirror=stale), T) == Step(S.ACTIVE_SYNC)
+
+
+def test_an_active_node_whose_mirror_was_demoted_stops_serving() -> None:
+    step = decide(replace(ACTIVE, mirror=replace(SERVED, role=Role.SECONDARY)), T)
+    assert (step.state, step.actions) == (S.STANDBY_NOT, (StopServing(),))
+
+
+def test_a_partner_without_current_data_makes_the_active_node_alone() -> None:
+    mirror = replace(SERVED, is_in_sync=False, peer_disk=DiskState.INCONSISTENT)
+    assert decide(replace(ACTIVE, mirror=mirror), T).state is S.ACTIVE_ALONE
+
+
+# --- frozen ---
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer"),
+    [
+        (Verdict.OUTDATED, FenceAnswer.PEER_OUTDATED),
+        (Verdict.INCONSISTENT, FenceAnswer.PEER_INCONSISTENT),
+    ],
+)
+def test_a_partner_that_declared_its_data_stale_ends_the_freeze(verdict: Verdict, answer: FenceAnswer) -> None:
+    assert decide(replace(FROZEN, fence_say=FenceSay(verdict, 5)), T).actions == (Answer(answer),)
+
+
+def test_a_partner_that_is_heard_is_asked() -> None:
+    assert decide(replace(FROZEN, net=HEARD), T) == Step(S.FROZEN, (AskPeer(),))
+
+
+def test_a_silent_partner_and_a_continuous_ping_end_the_freeze() -> None:
+    assert decide(FROZEN, T).actions == (Answer(FenceAnswer.PEER_UNREACHABLE),)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        replace(DEAD, silent_ms=T.dead_ms - 1),
+        replace(DEAD, is_probed=False),
+        replace(DEAD, links=0),
+        replace(DEAD, is_flapping=True),
+        replace(DEAD, ping=replace(STEADY, is_continuous=False)),
+    ],
+)
+def test_a_freeze_that_lacks_one_proof_goes_on(net: NodeFacts) -> None:
+    assert decide(replace(FROZEN, net=net), T) == Step(S.FROZEN)
+
+
+def test_a_frozen_node_whose_address_somebody_else_answers_for_stays_frozen() -> None:
+    assert decide(replace(FROZEN, address_claimed_ms=50), T) == Step(S.FROZEN)
+
+
+def test_a_frozen_node_that_lost_the_ping_node_drops_its_address_and_stays_frozen() -> None:
+    step = decide(replace(FROZEN, net=CUT_OFF), T)
+    assert (step.state, step.actions) == (S.FROZEN, (DropAddress(),))
+    assert decide(replace(FROZEN, net=CUT_OFF, address_is_up=False), T) == Step(S.FROZEN)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PROMOTING, Verdict.PRIMARY])
+def test_a_partner_that_refuses_never_ends_the_freeze(verdict: Verdict) -> None:
+    step = decide(replace(FROZEN, net=HEARD, fence_say=FenceSay(verdict, 5)), T)
+    assert step == Step(S.FROZEN, (AskPeer(),))
+
+
+@pytest.mark.parametrize(
+    ("mirror", "state"),
+    [
+        (SERVED, S.ACTIVE_SYNC),
+        (replace(SERVED, is_in_sync=False), S.ACTIVE_ALONE),
+        (replace(SUSPENDED, is_suspended=False), S.ACTIVE_ALONE),
+    ],
+)
+def test_a_thawed_node_goes_on_with_its_address(mirror: MirrorFacts, state: S) -> None:
+    step = decide(replace(FROZEN, fence_pending=False, mirror=mirror, address_is_up=False), T)
+    assert (step.state, step.actions) == (state, (RaiseAddress(),))
+
+
+def test_a_freeze_without_a_question_connects_again_once_the_partner_is_heard() -> None:
+    mirror = replace(SUSPENDED, connection=ConnectionState.STANDALONE)
+    view = replace(FROZEN, fence_pending=False, mirror=mirror, net=HEARD, since_ms=T.reconnect_ms)
+    assert decide(view, T).actions == (Connect(),)
+    assert decide(replace(view, since_ms=T.reconnect_ms - 1), T).actions == ()
+    assert decide(replace(view, peer=replace(PEER_STANDBY, state=S.PROMOTING)), T).actions == ()
+
+
+# --- giving way ---
+
+
+@pytest.mark.parametrize("state", [S.ACTIVE_SYNC, S.ACTIVE_ALONE, S.FROZEN])
+@pytest.mark.parametrize("verdict", [Verdict.PRIMARY, Verdict.NEWER])
+def test_whoever_learns_of_a_higher_epoch_restarts_itself(state: S, verdict: Verdict) -> None:
+    step = decide(replace(FROZEN, state=state, fence_say=FenceSay(verdict, 6)), T)
+    assert step.state is S.SELF_FENCE
+    assert step.actions == (Answer(FenceAnswer.PEER_PRIMARY), DropAddress(), Reboot())
+
+
+def test_a_higher_epoch_in_a_heartbeat_is_enough() -> None:
+    peer = replace(PEER_ACTIVE, epoch=6, held_epoch=6)
+    step = decide(replace(FROZEN, fence_pending=False, net=HEARD, peer=peer), T)
+    assert step.actions == (DropAddress(), Reboot())
+
+
+def test_a_lower_epoch_restarts_nobody() -> None:
+    assert decide(replace(FROZEN, fence_say=FenceSay(Verdict.PRIMARY, 4)), T).state is S.FROZEN
+
+
+def test_self_fencing_does_not_end() -> None:
+    stopped = replace(PLAN, is_started=False)
+    for plan in (PLAN, stopped):
+        assert decide(replace(ACTIVE, plan=plan, state=S.SELF_FENCE), T) == Step(S.SELF_FENCE, (Reboot(),))
+
+
+# --- both passive ---
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "chosen"),
+    [
+        (Record(5, 5, "a"), (5, "a"), "a"),
+        (Record(5, 5, "b"), (5, "b"), "b"),
+        (Record(6, 6, "b"), (5, "a"), "b"),
+        (Record(5, 5, "b"), (6, "a"), "a"),
+        (Record(), (0, None), "a"),
+        (Record(5, 5, "b"), (5, "a"), "a"),
+        (Record(5, 5, "gone"), (5, "gone"), "a"),
+    ],
+)
+def test_both_nodes_pick_the_same_one(own: Record, other: tuple[int, str | None], chosen: str) -> None:
+    here = replace(STANDBY, record=own, peer=replace(PEER_IDLE, epoch=other[0], last_active=other[1]))
+    there = replace(
+        here,
+        node="a",
+        partner="b",
+        record=Record(other[0], 0, other[1]),
+        peer=replace(PEER_IDLE, epoch=own.epoch, last_active=own.last_active),
+    )
+    assert pick(here) == pick(there) == chosen
+
+
+def test_only_the_picked_node_of_two_that_booted_promotes() -> None:
+    one = replace(STANDBY, state=S.STANDBY_NOT, mirror=BOTH_IDLE, peer=PEER_IDLE)
+    other = replace(one, node="a", partner="b", record=Record(5, 5, "a"))
+    assert not promotes(decide(one, T))
+    assert decide(other, T).actions == (TakeOver(6, leaves_peer=False),)
+
+
+def test_the_only_good_data_are_served() -> None:
+    mirror = replace(BOTH_IDLE, peer_disk=DiskState.OUTDATED, is_in_sync=False)
+    view = replace(STANDBY, state=S.STANDBY_NOT, mirror=mirror, peer=PEER_IDLE)
+    assert decide(view, T).actions == (TakeOver(6, leaves_peer=False),)
+
+
+@pytest.mark.parametrize("peer", [replace(PEER_IDLE, revision=4), replace(PEER_IDLE, state=S.BOOT), PEER_ACTIVE])
+def test_nobody_promotes_beside_a_partner_that_is_not_ready_or_serves(peer: PeerFacts) -> None:
+    mirror = replace(BOTH_IDLE, peer_disk=DiskState.OUTDATED, is_in_sync=False)
+    assert not promotes(decide(replace(STANDBY, state=S.STANDBY_NOT, mirror=mirror, peer=peer), T))
+
+
+def test_three_failures_leave_it_to_a_person() -> None:
+    mirror = replace(BOTH_IDLE, peer_disk=DiskState.OUTDATED, is_in_sync=False)
+    view = replace(STANDBY, state=S.STANDBY_NOT, mirror=mirror, peer=PEER_IDLE, failures=3)
+    assert decide(view, T).state is S.MANUAL
+
+
+# --- alone ---
+
+
+@pytest.mark.parametrize("state", [S.STANDBY_NOT, S.MANUAL])
+@pytest.mark.parametrize("peer_disk", [DiskState.OUTDATED, DiskState.INCONSISTENT])
+def test_a_lone_node_that_recorded_a_stale_partner_serves_again(state: S, peer_disk: DiskState) -> None:
+    step = decide(replace(ALONE, state=state, peer=None, mirror=replace(LOST, peer_disk=peer_disk)), T)
+    assert step.actions == (TakeOver(6 if state is None else 6, leaves_peer=True),)
+
+
+@pytest.mark.parametrize("peer_disk", [DiskState.UNKNOWN, DiskState.UP_TO_DATE, DiskState.CONSISTENT])
+def test_a_lone_node_that_cannot_know_waits_for_a_person(peer_disk: DiskState) -> None:
+    assert decide(replace(ALONE, mirror=replace(LOST, peer_disk=peer_disk)), T).state is S.MANUAL
+
+
+@pytest.mark.parametrize(
+    ("mirror", "net"),
+    [
+        (replace(LOST, connection=ConnectionState.CONNECTED), LONG_DEAD),
+        (LOST, replace(LONG_DEAD, is_probed=False)),
+        (LOST, replace(LONG_DEAD, ping=replace(STEADY, run_ms=T.alone_ms - 1))),
+        (LOST, replace(LONG_DEAD, ping=GAP)),
+    ],
+)
+def test_a_stale_partner_is_not_enough_to_serve_alone(mirror: MirrorFacts, net: NodeFacts) -> None:
+    view = replace(ALONE, mirror=replace(mirror, peer_disk=DiskState.OUTDATED), net=net)
+    assert decide(view, T).state is S.MANUAL
+
+
+def test_nobody_judges_itself_alone_at_once() -> None:
+    assert decide(replace(ALONE, net=replace(LONG_DEAD, silent_ms=T.alone_ms - 1)), T) == Step(S.STANDBY_NOT)
+    assert decide(replace(ALONE, since_ms=T.alone_ms - 1), T) == Step(S.STANDBY_NOT)
+
+
+def test_a_persons_word_promotes_what_waits_for_one() -> None:
+    view = replace(ALONE, state=S.MANUAL)
+    assert decide(view, T) == Step(S.MANUAL)
+    step = decide(replace(view, is_granted=True), T)
+    assert step.actions == (TakeOver(6, leaves_peer=True, is_granted=True),)
+
+
+@pytest.mark.parametrize("net", [HEARD, replace(LONG_DEAD, silent_ms=30)])
+def test_a_persons_word_does_not_count_against_a_sign_of_life(net: NodeFacts) -> None:
+    assert not promotes(decide(replace(ALONE, state=S.MANUAL, net=net, is_granted=True), T))
+
+
+# --- start and stop ---
+
+
+def test_a_stopped_group_boots_when_it_is_to_run() -> None:
+    assert decide(replace(STANDBY, state=S.STOPPED), T).state is S.BOOT
+
+
+def test_a_booted_node_clears_and_stands_by() -> None:
+    step = decide(replace(STANDBY, state=S.BOOT), T)
+    assert (step.state, step.actions) == (S.STANDBY_NOT, (Clear(),))
+
+
+def test_a_monitor_that_started_anew_goes_on_serving_what_it_found() -> None:
+    step = decide(replace(ACTIVE, state=S.BOOT), T)
+    assert (step.state, step.actions) == (S.ACTIVE_SYNC, (Adopt(),))
+
+
+def test_a_promoted_mirror_is_no_proof_of_serving_without_the_record() -> None:
+    view = replace(ACTIVE, state=S.BOOT, is_serving=False)
+    assert decide(replace(view, record=Record(6, 5, "a")), T).actions == (Clear(),)
+    assert decide(replace(view, since_ms=0), T) == Step(S.BOOT)
+    assert decide(replace(view, peer=replace(PEER_ACTIVE, epoch=6)), T).state is S.SELF_FENCE
+    assert decide(view, T).actions == (Adopt(),)
+    assert decide(replace(view, mirror=SUSPENDED), T).state is S.FROZEN
+
+
+def test_an_interrupted_promotion_starts_over() -> None:
+    assert decide(replace(STANDBY, state=S.PROMOTING), T).state is S.BOOT
+
+
+@pytest.mark.parametrize("state", [s for s in S if s not in (S.STOPPED, S.SELF_FENCE)])
+def test_a_group_that_is_to_stop_stops_whatever_it_is(state: S) -> None:
+    step = decide(replace(FROZEN, plan=replace(PLAN, is_started=False), state=state), T)
+    serves = state.is_active or state in (S.DEMOTING, S.PROMOTING)
+    assert (step.state, step.actions) == (S.STOPPED, (StopServing(),) if serves else ())
+
+
+# --- handing over ---
+
+
+def test_a_persons_wish_hands_over_under_a_higher_epoch() -> None:
+    step = decide(replace(ACTIVE, switch_to="b"), T)
+    assert (step.state, step.actions) == (S.DEMOTING, (HandOver(6),))
+
+
+@pytest.mark.parametrize(
+    ("mirror", "net"),
+    [
+        (replace(SERVED, is_in_sync=False, disk=DiskState.DISKLESS), HEARD),
+        (SERVED, replace(HEARD, ping=PingFacts(silent_ms=T.client_lost_ms))),
+    ],
+)
+def test_an_active_node_that_lost_its_disk_or_its_clients_hands_over(mirror: MirrorFacts, net: NodeFacts) -> None:
+    assert decide(replace(ACTIVE, mirror=mirror, net=net), T).actions == (HandOver(6),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ping_answers": False},
+        {"state": S.MANUAL},
+        {"revision": 4},
+        {"state": S.STANDBY_NOT},
+    ],
+)
+def test_a_partner_that_is_no_better_off_is_not_handed_the_group(change: dict[str, bool | S | int]) -> None:
+    view = replace(ACTIVE, net=replace(HEARD, ping=PingFacts(silent_ms=T.client_lost_ms)))
+    peer = replace(PEER_STANDBY, **change)  # type: ignore[arg-type]
+    assert HandOver(6) not in decide(replace(view, peer=peer), T).actions
+
+
+DEMOTING = replace(ACTIVE, state=S.DEMOTING, mirror=BOTH_IDLE, since_ms=100, handed_epoch=6, address_is_up=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "actions"),
+    [
+        ({}, S.DEMOTING, (OfferAgain(),)),
+        ({"peer": replace(PEER_ACTIVE, epoch=6)}, S.STANDBY_NOT, ()),
+        ({"peer": replace(PEER_IDLE, state=S.PROMOTING)}, S.DEMOTING, ()),
+        ({"net": DEAD}, S.SUSPECT, ()),
+        ({"handover_refusal": "no"}, S.PROMOTING, (TakeOver(7, leaves_peer=False),)),
+        ({"since_ms": T.handover_ms}, S.PROMOTING, (TakeOver(7, leaves_peer=False),)),
+        ({"since_ms": T.handover_ms, "mirror": LOST}, S.STANDBY_NOT, ()),
+        ({"since_ms": T.handover_ms, "mirror": IN_SYNC}, S.STANDBY_NOT, ()),
+    ],
+)
+def test_a_group_that_was_handed_over_is_seen_served(
+    change: dict[str, object], state: S, actions: tuple[Action, ...]
+) -> None:
+    step = decide(replace(DEMOTING, **change), T)  # type: ignore[arg-type]
+    assert (step.state, step.actions, step.is_current) == (state, actions, state is not S.PROMOTING or True)
+
+
+def test_an_offer_is_taken_by_a_ready_standby() -> None:
+    assert refuse_handover(replace(STANDBY, mirror=BOTH_IDLE), 6, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "epoch", "revision", "word"),
+    [
+        ({"plan": replace(PLAN, is_started=False)}, 6, 3, "stopped"),
+        ({}, 6, 4, "revision"),
+        ({"state": S.MANUAL}, 6, 3, "manual"),
+        ({"state": S.ACTIVE_SYNC}, 6, 3, "active-sync"),
+        ({}, 5, 3, "not above"),
+        ({"mirror": LOST}, 6, 3, "the mirror is"),
+        ({"mirror": replace(IN_SYNC, disk=DiskState.OUTDATED)}, 6, 3, "the mirror is"),
+    ],
+)
+def test_an_offer_is_refused_with_its_reason(change: dict[str, object], epoch: int, revision: int, word: str) -> None:
+    refusal = refuse_handover(replace(STANDBY, **change), epoch, revision)  # type: ignore[arg-type]
+    assert refusal is not None
+    assert word in refusal
+
+
+def test_a_switch_is_refused_with_every_reason_at_once() -> None:
+    assert refuse_switch(ACTIVE, "b") == ()
+    view = replace(ACTIVE, plan=replace(PLAN, is_started=False), state=S.FROZEN, mirror=SUSPENDED, net=DEAD)
+    codes = [reason.code for reason in refuse_switch(view, "c")]
+    assert codes == ["unknown-node", "not-started", "not-in-sync", "partner-silent", "mirror-not-in-sync"]
+    busy = replace(ACTIVE, peer=replace(PEER_IDLE, revision=4))
+    assert [reason.code for reason in refuse_switch(busy, "b")] == ["partner-not-ready", "other-revision"]
+
+
+# --- being asked to be stale ---
+
+
+@pytest.mark.parametrize(
+    ("state", "record", "mirror", "verdict"),
+    [
+        (S.STANDBY_OK, Record(5, 0, "a"), LOST, None),
+        (S.SUSPECT, Record(5, 0, "a"), LOST, None),
+        (S.PROMOTING, Record(6, 0, "a"), LOST, Verdict.PROMOTING),
+        (S.STANDBY_NOT, Record(6, 0, "a", refuses_outdate=True), LOST, Verdict.PROMOTING),
+        (S.ACTIVE_ALONE, Record(6, 6, "b", refuses_outdate=True), SERVED, Verdict.PRIMARY),
+        (S.BOOT, Record(6, 6, "b"), SERVED, Verdict.PRIMARY),
+        (S.STANDBY_NOT, Record(6, 6, "b"), LOST, Verdict.NEWER),
+    ],
+)
+def test_a_node_that_promotes_or_served_later_is_not_outdated(
+    state: S, record: Record, mirror: MirrorFacts, verdict: Verdict | None
+) -> None:
+    say = answer_fence(state, record, mirror, asked_epoch=5)
+    assert (say.verdict if say else None) is verdict
+
+
+def test_a_mirror_is_as_good_as_its_worst_volume() -> None:
+    assert worst((DiskState.UP_TO_DATE, DiskState.OUTDATED)) is DiskState.OUTDATED
+    assert worst(()) is DiskState.UNKNOWN
