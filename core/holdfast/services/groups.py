@@ -239,9 +239,12 @@ class Groups:
         return True
 
     async def forget(self, name: str) -> None:
-        """Drop the record, and tell the monitor."""
+        """Drop the record of a stopped group, and tell the monitor.
+
+        One that is away holds nothing of it: that must not keep a group from being removed, or a job from undoing.
+        """
         await self._kept.remove(name)
-        await self._plans.write()
+        await self._plans.write_if_possible()
 
     async def document(self, name: str) -> GroupDocument:
         """What was asked for. Raises NotFoundError."""
