@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
-from holdfast.compose import compose, real_outside, serve
+from aiohttp import web
+
+from holdfast.compose import System, compose, real_outside
 from holdfast.config import Config, read_arguments
 from holdfast.errors import HoldfastError
-from holdfast.services.jobs import StepObserver
+from holdfast.services.steps import StepObserver
+from holdfast.system.files import write_atomically
 
 log = logging.getLogger("holdfast")
+
+
+async def write_first_token(system: System, path: Path) -> None:
+    """Make a token for the administrator of this node if none is on disk, mode 0600."""
+    if not await asyncio.to_thread(path.exists):
+        await system.tokens.forget_all("first")
+        token = await system.tokens.make("first")
+        await asyncio.to_thread(write_atomically, path, f"{token.reveal()}\n".encode(), mode=0o600)
+
+
+@contextlib.asynccontextmanager
+async def serve(system: System) -> AsyncIterator[None]:
+    """Recover what was interrupted, bring reality back to intent, and answer requests until left."""
+    await write_first_token(system, system.config.state_dir / "token")
+    partner = await asyncio.to_thread(system.partners.load)
+    if partner is not None:
+        await system.set_partner(partner)
+    runner = web.AppRunner(system.app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(system.identity.certificate_path, system.identity.key_path)
+    settings = system.config.api
+    try:
+        await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
+        log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
+        # First what is needed to stand on, then the jobs that stood on it.
+        await system.reconciler.once()
+        await system.jobs.recover()
+        async with asyncio.TaskGroup() as tasks:
+            forever = tasks.create_task(system.reconciler.forever())
+            try:
+                yield
+            finally:
+                forever.cancel()
+    finally:
+        await runner.cleanup()
 
 
 async def run(config: Config, *, observe_step: StepObserver | None = None) -> None:

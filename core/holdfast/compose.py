@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -52,7 +50,7 @@ from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.group_jobs import GroupJobs
 from holdfast.services.groups import Groups
-from holdfast.services.jobs import Jobs, StepObserver
+from holdfast.services.jobs import Jobs
 from holdfast.services.links import Links
 from holdfast.services.mirror_jobs import MirrorJobs
 from holdfast.services.mirror_sides import MirrorSides
@@ -66,6 +64,7 @@ from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.steps import StepObserver
 from holdfast.services.targets import Targets
 from holdfast.services.tasks import Tasks
 from holdfast.services.volumes import Volumes
@@ -78,7 +77,6 @@ from holdfast.store.secrets import Secrets
 from holdfast.store.tokens import Tokens
 from holdfast.system.clock import Clock, SystemClock
 from holdfast.system.command import Commands, SystemCommands
-from holdfast.system.files import write_atomically
 from holdfast.system.kernelfs import KernelFs
 
 log = logging.getLogger(__name__)
@@ -323,39 +321,3 @@ def _peer_handler(handler: PeerHandler) -> Any:
         return await handler(body, context.job_id)
 
     return answer
-
-
-async def write_first_token(system: System, path: Path) -> None:
-    """Make a token for the administrator of this node if none is on disk, mode 0600."""
-    if not await asyncio.to_thread(path.exists):
-        await system.tokens.forget_all("first")
-        token = await system.tokens.make("first")
-        await asyncio.to_thread(write_atomically, path, f"{token.reveal()}\n".encode(), mode=0o600)
-
-
-@contextlib.asynccontextmanager
-async def serve(system: System) -> AsyncIterator[None]:
-    """Recover what was interrupted, bring reality back to intent, and answer requests until left."""
-    await write_first_token(system, system.config.state_dir / "token")
-    partner = await asyncio.to_thread(system.partners.load)
-    if partner is not None:
-        await system.set_partner(partner)
-    runner = web.AppRunner(system.app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(system.identity.certificate_path, system.identity.key_path)
-    settings = system.config.api
-    try:
-        await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
-        log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
-        # First what is needed to stand on, then the jobs that stood on it.
-        await system.reconciler.once()
-        await system.jobs.recover()
-        async with asyncio.TaskGroup() as tasks:
-            forever = tasks.create_task(system.reconciler.forever())
-            try:
-                yield
-            finally:
-                forever.cancel()
-    finally:
-        await runner.cleanup()

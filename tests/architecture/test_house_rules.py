@@ -22,6 +22,9 @@ LONG: Mapping[str, str] = {
     "core/holdfast/testing/volume.py": _KIT,
     "core/holdfast/testing/memory_mirror.py": _MODEL,
     "core/holdfast/testing/memory_volume.py": _MODEL,
+    "core/holdfast/compose.py": "the whole is put together in one place, in the order of its floors",
+    "plugins/failover_vip/holdfast_failover_vip/group.py": "one actor: state, decision and acts share a lock",
+    "plugins/failover_vip/holdfast_failover_vip/monitor.py": "one loop, and what is heard and asked while it turns",
     "plugins/rep_block/holdfast_rep_block/driver.py": "one method for each operation of the longest contract",
 }
 STARTS_PROCESSES: Mapping[str, str] = {
@@ -34,6 +37,7 @@ _TOLD = "the mechanism is told the password: "
 _PROVES = "a key proves who speaks, and is not sent"
 REVEALS: Mapping[str, str] = {
     "core/holdfast/values.py": "it defines Secret and the codec",
+    "core/holdfast/__main__.py": "the first token is kept in a file of mode 0600",
     "core/holdfast/api/nodes.py": "the pairing code is shown once, to who asked for it",
     "core/holdfast/peer/agreement.py": _PROVES,
     "core/holdfast/peer/code.py": "the code that was typed is brought into its form",

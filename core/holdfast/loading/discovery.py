@@ -59,7 +59,7 @@ def find_plugins() -> tuple[Found, ...]:
     def note(manager: object, entry_point: importlib.metadata.EntryPoint, reason: BaseException) -> None:
         failures[entry_point.name] = f"{type(reason).__name__}: {reason}"
 
-    manager: Any = _Manager(ENTRY_POINT_GROUP, invoke_on_load=False, on_load_failure_callback=note)
+    manager: Any = _Finder(ENTRY_POINT_GROUP, invoke_on_load=False, on_load_failure_callback=note)
     packages = _packages()
     found = []
     names = [extension.name for extension in manager]
@@ -81,7 +81,7 @@ def find_plugins() -> tuple[Found, ...]:
     return tuple(sorted(found, key=lambda item: item.name))
 
 
-class _Manager(stevedore.ExtensionManager):  # type: ignore[type-arg]
+class _Finder(stevedore.ExtensionManager):  # type: ignore[type-arg]
     def _load_one_plugin(self, *arguments: Any, **keywords: Any) -> Any:
         # stevedore lets an AssertionError through, and nobody catches SystemExit: neither may stop the daemon.
         try:

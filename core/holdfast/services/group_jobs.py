@@ -11,9 +11,10 @@ from holdfast.loading.discovery import PluginHooks
 from holdfast.services.documents import GroupDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups import Groups
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.partner import SLOW_S, PartnerLink
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.system.clock import Clock
 from holdfast.values import from_plain, to_plain
 

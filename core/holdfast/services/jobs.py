@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, Reason
 from holdfast.services.events import Events
+from holdfast.services.steps import Act, JobContext, JobDefinition, StepObserver
 from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState
 from holdfast.system.clock import Clock
 from holdfast.values import to_plain
@@ -24,64 +24,6 @@ log = logging.getLogger(__name__)
 
 UNDO_RETRY_S = 2.0
 UNDO_RETRY_LONGEST_S = 60.0
-PROGRESS_EVERY_S = 0.5
-
-
-class JobContext:
-    """What a step is given. `facts` are kept with the step's end, for later steps and for after a restart."""
-
-    def __init__(self, store: JobStore, clock: Clock, record: JobRecord) -> None:
-        self._store = store
-        self._clock = clock
-        self._progress_at_s = -1e9
-        self.job_id = record.id
-        self.kind = record.kind
-        self.target = record.target
-        self.parameters = record.parameters
-        self.facts: dict[str, Any] = dict(record.facts)
-        self.result: Any = None
-
-    async def log(self, text: str) -> None:
-        """Add a line to the job's log, which people read. Never a secret."""
-        log.info("job %s of %s: %s", self.kind, self.target, text)
-        await self._store.log(self.job_id, text)
-
-    async def progress(self, percent: float | None, text: str) -> None:
-        """Say how far it is; kept at most twice a second, for each is a durable write."""
-        now_s = self._clock.boot_s()
-        if now_s - self._progress_at_s >= PROGRESS_EVERY_S:
-            self._progress_at_s = now_s
-            await self._store.set_progress(self.job_id, percent, text)
-
-
-Act = Callable[[JobContext], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: `do` may be repeated; `undo` takes back what `do` did, wholly or in part."""
-
-    name: str
-    do: Act
-    undo: Act | None = None
-
-
-@dataclass(frozen=True)
-class JobDefinition:
-    """A kind of job. `steps` are the same for every job of the kind, so that a restarted daemon knows them."""
-
-    kind: str
-    steps: Sequence[Step]
-    deadline_s: float = 600.0
-    on_failure: Callable[[JobContext, HoldfastError], Awaitable[None]] | None = None
-    """Told why the job went back, cancelled or failed, after all was undone and before the job is over.
-
-    For a history of its own. It may be repeated: a daemon killed there tells it again.
-    """
-
-
-StepObserver = Callable[[str, int], None]
-"""Called with the job's kind and the number of persisted steps each time one is persisted."""
 
 
 class Jobs:

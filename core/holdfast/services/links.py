@@ -9,9 +9,10 @@ from holdfast.errors import InvalidError, Reason
 from holdfast.hooks.failover import Link, MonitorStatus
 from holdfast.services.documents import FailoverDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
 from holdfast.services.plans import LINKS, Plans
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain, to_plain
 

@@ -10,10 +10,11 @@ from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus,
 from holdfast.loading.discovery import PluginHooks
 from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.mirror_sides import MirrorSides, choose_numbers
 from holdfast.services.mirrors import FirstSync, Mirrors
 from holdfast.services.partner import SLOW_S, VERY_SLOW_S, PartnerLink
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 from holdfast.values import from_plain, to_plain
@@ -169,13 +170,13 @@ class MirrorJobs:
 
     async def _first_sync(self, job: JobContext) -> None:
         name = job.parameters["name"]
-        status = await self._wait_connected(name)
-        # Repeated after a kill, it may be declared already: only metadata just made is Inconsistent on both sides.
-        if all(v.disk is DiskState.INCONSISTENT and v.peer_disk is DiskState.INCONSISTENT for v in status.volumes):
-            if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
-                await self._drivers.mirror().skip_first_sync(name)
-            else:
-                await self._drivers.mirror().start_full_sync(name)
+        # Killed in the middle of its declaration, the sync may have left the sides apart; repeating either is safe.
+        await self._sides.connect(self._document(job))
+        await self._wait_connected(name)
+        if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
+            await self._drivers.mirror().skip_first_sync(name)
+        else:
+            await self._drivers.mirror().start_full_sync(name)
         deadline_s = self._clock.boot_s() + CONNECT_WITHIN_S
         while True:
             status = await self._sides.status(name)

@@ -9,7 +9,8 @@ from holdfast.hooks.volume import Disk, Pool
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import PoolDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 
 

@@ -10,8 +10,9 @@ from holdfast.hooks.replication import AgentSpec, RemoteReplica, ReplicaShare
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import AgentDocument, ReplicaShareDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.shares import Shares
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.values import Secret

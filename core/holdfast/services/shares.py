@@ -11,7 +11,8 @@ from holdfast.errors import ConflictError, InvalidError, Reason, UnavailableErro
 from holdfast.hooks.volume import VolumeKind
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import ShareDocument
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.services.volumes import Volumes
 from holdfast.store.intent import Intents
 

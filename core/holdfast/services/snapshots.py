@@ -6,7 +6,8 @@ from holdfast.errors import ConflictError, NoSpaceError, NotFoundError, Reason
 from holdfast.hooks.volume import Snapshot, SnapshotSpec
 from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 
 RESERVE_PERCENT = 10

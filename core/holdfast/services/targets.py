@@ -13,9 +13,10 @@ from holdfast.loading.discovery import PluginHooks
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import AccessDocument, MirrorDocument, TargetDocument, UnitDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
 from holdfast.services.plans import Plans
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.values import Secret, from_plain, to_plain

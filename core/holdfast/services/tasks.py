@@ -18,9 +18,10 @@ from holdfast.loading.discovery import PluginHooks
 from holdfast.planning.sampling import sample_paths
 from holdfast.services.documents import TaskDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.store.runs import Run, Runs
 from holdfast.store.secrets import Secrets

@@ -21,7 +21,8 @@ from holdfast.api.jobs import next_token, page_of
 from holdfast.api.jobs import routes as job_routes
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, PageQuery, Route, Started, wanted_wait_s
 from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, NotFoundError, Reason, RefusedError
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.values import Secret
 
 TOKEN = "hf_known"

@@ -8,7 +8,8 @@ import pytest
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NoSpaceError, NotFoundError, Reason
 from holdfast.services.events import Events
-from holdfast.services.jobs import UNDO_RETRY_LONGEST_S, JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import UNDO_RETRY_LONGEST_S, Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.database import Database
 from holdfast.store.events import EventLog
 from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState

@@ -16,7 +16,8 @@ import pytest
 
 from holdfast.errors import BusyError, HoldfastError
 from holdfast.services.events import Events
-from holdfast.services.jobs import JobContext, JobDefinition, Jobs, Step
+from holdfast.services.jobs import Jobs
+from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.database import Database
 from holdfast.store.events import EventLog
 from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState

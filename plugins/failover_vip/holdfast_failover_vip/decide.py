@@ -5,7 +5,8 @@ monitor killed between two actions costs time and never safety. The order in whi
 out is the order given; nothing of a later action begins before the former one is read back.
 
 What must hold at every moment: at most one node acknowledges writes; whoever is promoted holds every
-acknowledged write. Why it holds is argued in `docs/safety.md` of this plugin.
+acknowledged write. Why it holds: DRBD's own gates, and the order in which `group.py` acts
+(docs/decisions/0007-one-decision-two-gates.md).
 """
 
 from __future__ import annotations
