@@ -1,0 +1,38 @@
+"""The product on the session's nodes, begun anew: empty disks, nothing known of any partner."""
+
+from __future__ import annotations
+
+from demo.bed import DAEMON, MONITOR, Bed
+from lab import Lab, disks
+
+NODES = ("a", "b")
+
+
+def begin_anew(lab: Lab) -> Bed:
+    """Give a and b empty disks and start the product there."""
+    lab.restore()
+    for name in NODES:
+        for service in (MONITOR, DAEMON):
+            lab.node(name).stop_service(service)
+        _cut_and_empty(lab, name)
+    lab.restore()
+    bed = Bed(lab)
+    bed.start_product()
+    return bed
+
+
+def end(bed: Bed) -> None:
+    """Leave the nodes as other tests expect them: without the product, with empty disks."""
+    bed.lab.restore()
+    bed.stop_product()
+    for name in NODES:
+        _cut_and_empty(bed.lab, name)
+    bed.lab.restore()
+
+
+def _cut_and_empty(lab: Lab, name: str) -> None:
+    node = lab.node(name)
+    node.cut()
+    for disk in node.spec.disks:
+        lab.layout.disk(name, disk.name).unlink()
+    disks.create(lab.layout, node.spec)

@@ -1,0 +1,155 @@
+"""Data replication through the API when something is wrong: the run fails with the reason, and leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from demo import files
+from demo.bed import Bed
+from demo.client import Refused
+from demo.report import Report
+from lab import Lab
+from lab.layout import CHECKOUT
+from tests.lab.product import begin_anew, end
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120, func_only=True)]
+
+MIB = 1 << 20
+FAILS_WITHIN_S = 60.0
+RUNS_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def pair(lab_session: Lab) -> Iterator[Bed]:
+    """Two paired nodes with a share, its replica and a task."""
+    bed = begin_anew(lab_session)
+    report = Report()
+    files.pair(bed, report)
+    files.make_share(bed, report)
+    files.open_replica(bed, report)
+    yield bed
+    end(bed)
+
+
+@pytest.fixture
+def bed(pair: Bed, lab_bed: Lab) -> Bed:
+    """The pair with a small tree that was copied once."""
+    shell(pair, "a", f"rm -rf {here(pair)}/*; cp -a {CHECKOUT}/lab {here(pair)}/")
+    files.run_task(pair)
+    return pair
+
+
+def shell(bed: Bed, node: str, script: str) -> str:
+    return bed.lab.node(node).run(["sh", "-ec", script], timeout_s=60).stdout.decode()
+
+
+def here(bed: Bed) -> str:
+    return files.share_path(bed.a)
+
+
+def run(bed: Bed, task: str = files.TASK) -> Any:
+    return bed.a.api.change("POST", f"/v1/replication-tasks/{task}/run", within_s=FAILS_WITHIN_S)
+
+
+def assert_failed_cleanly(bed: Bed, refused: Refused, *words: str, task: str = files.TASK) -> None:
+    """The reason stands in the job and in the log of runs; no snapshot and no mount is left."""
+    last = bed.a.api.items(f"/v1/replication-runs?task={task}")[0]
+    print(last["reason"])
+    assert (last["action"], last["result"]) == ("finished", "failed")
+    for word in words:
+        assert word in str(refused)
+        assert word in last["reason"]
+    assert bed.a.api.items("/v1/snapshots") == []
+    assert "run-" not in shell(bed, "a", "lvs --noheadings -o lv_name")
+    assert "/run/holdfast/runs" not in shell(bed, "a", "cat /proc/mounts")
+    assert shell(bed, "a", "ls /run/holdfast/runs 2>/dev/null || true") == ""
+
+
+def assert_the_next_run_works(bed: Bed) -> None:
+    shell(bed, "a", f"echo more >>{here(bed)}/lab/README.md")
+    assert files.run_task(bed)["files_sent"] == 1
+    files.compare(bed)
+
+
+def test_a_wrong_replica_password_fails_the_run(bed: Bed) -> None:
+    wrong = {**files.task_of(bed), "name": "wrong", "password": "not the right one"}
+    bed.a.api.change("POST", "/v1/replication-tasks", wrong)
+    try:
+        with pytest.raises(Refused) as refused:
+            run(bed, "wrong")
+        assert_failed_cleanly(bed, refused.value, "ID and password", task="wrong")
+    finally:
+        bed.a.api.change("DELETE", "/v1/replication-tasks/wrong")
+    assert_the_next_run_works(bed)
+
+
+def test_an_agent_that_cannot_be_reached_fails_the_run(bed: Bed) -> None:
+    bed.lab.link("b", "replication", up=False)
+    with pytest.raises(Refused) as refused:
+        run(bed)
+    assert_failed_cleanly(bed, refused.value, "agent")
+    bed.lab.link("b", "replication", up=True)
+    assert_the_next_run_works(bed)
+
+
+def test_a_disabled_agent_fails_the_run(bed: Bed) -> None:
+    agent = bed.b.api.get("/v1/agent")
+    bed.b.api.change("PUT", "/v1/agent", {"is_enabled": False})
+    with pytest.raises(Refused) as refused:
+        run(bed)
+    assert_failed_cleanly(bed, refused.value, "agent")
+    again = {"is_enabled": True, "address": agent["address"], "port": agent["port"]}
+    bed.b.api.change("PUT", "/v1/agent", again)
+    assert_the_next_run_works(bed)
+
+
+def test_a_full_destination_fails_the_run(bed: Bed) -> None:
+    there = files.share_path(bed.b)
+    free = int(shell(bed, "b", f"echo $(($(stat -f -c '%a * %S' {there})))"))
+    # Beside the share: a run removes what its source does not have.
+    shell(bed, "b", f"fallocate -l {free - 24 * MIB} {there}/../filler")
+    shell(bed, "a", f"head -c {64 * MIB} /dev/urandom >{here(bed)}/large; sync -f {here(bed)}")
+    with pytest.raises(Refused) as refused:
+        run(bed)
+    assert_failed_cleanly(bed, refused.value, "full")
+    shell(bed, "b", f"rm {there}/../filler")
+    shell(bed, "a", f"rm {here(bed)}/large")
+    assert_the_next_run_works(bed)
+
+
+def test_a_source_removed_behind_our_back_fails_the_run(bed: Bed) -> None:
+    shell(bed, "a", f"head -c {96 * MIB} /dev/urandom >{here(bed)}/large; sync -f {here(bed)}")
+    job = bed.a.api.call("POST", f"/v1/replication-tasks/{files.TASK}/run", {})
+    # As soon as the copy is under way, whoever is root on the node takes the frozen source away.
+    script = (
+        'until grep -q "^/dev/[^ ]* /run/holdfast/runs/" /proc/mounts; do sleep 0.05; done; sleep 0.5; '
+        "umount -l /run/holdfast/runs/*; vgs --noheadings -o vg_name >/dev/null; "
+        "lv=$(lvs --noheadings -o lv_path -S 'lv_name=~run-' | tr -d ' '); lvremove -fy $lv || dmsetup remove -f $lv"
+    )
+    shell(bed, "a", script)
+    with pytest.raises(Refused) as refused:
+        follow(bed, job)
+    assert_failed_cleanly(bed, refused.value)
+    shell(bed, "a", f"rm {here(bed)}/large")
+    assert_the_next_run_works(bed)
+
+
+def follow(bed: Bed, job: Any) -> None:
+    ended = bed.a.api.follow(job, "run", within_s=FAILS_WITHIN_S)
+    print(ended)
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_volume_that_is_used_is_not_deleted(bed: Bed, node: str) -> None:
+    user = {"a": files.TASK, "b": files.REPLICA}[node]
+    api = bed.storage[node].api
+    with pytest.raises(Refused) as refused:
+        api.change("DELETE", f"/v1/volumes/{files.VOLUME}?confirm={files.VOLUME}")
+    assert refused.value.status == 409
+    print(refused.value)
+    assert user in str(refused.value)
+    assert api.get(f"/v1/volumes/{files.VOLUME}")["drift"] == []
+    assert_the_next_run_works(bed)

@@ -1,0 +1,42 @@
+"""The main job, end to end on real kernels, with its deadlines; that of the I/O gap is the job's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from demo import blocks, files
+from demo.bed import Bed
+from demo.initiator import Initiator
+from demo.report import Report
+from lab import Lab
+from tests.lab.product import begin_anew, end
+
+# The wait for another lab on the machine, and the boot, are not the tests'.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180, func_only=True)]
+
+FILE_SIDE_WITHIN_S = 90.0
+BLOCK_SIDE_WITHIN_S = 90.0
+
+
+@pytest.fixture
+def bed(lab_bed: Lab) -> Iterator[Bed]:
+    bed = begin_anew(lab_bed)
+    files.pair(bed, Report())
+    yield bed
+    Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS).log_out()
+    end(bed)
+
+
+def test_a_share_is_copied_whole_and_then_only_its_change(bed: Bed) -> None:
+    started_s = time.monotonic()
+    files.replicate(bed, Report())
+    assert time.monotonic() - started_s < FILE_SIDE_WITHIN_S
+
+
+def test_a_lun_outlives_the_node_that_serves_it(bed: Bed) -> None:
+    started_s = time.monotonic()
+    blocks.run(bed, Report())
+    assert time.monotonic() - started_s < BLOCK_SIDE_WITHIN_S
