@@ -82,6 +82,12 @@ def target_spec(
     )
 
 
+def _write_if_changed(path: Path, data: bytes) -> None:
+    """Spare the disk: intent is looked at far more often than it changes."""
+    if not path.exists() or path.read_bytes() != data:
+        write_atomically(path, data, mode=0o600)
+
+
 class Plans:
     """Writes the plan of this node and makes the monitor read it."""
 
@@ -160,7 +166,7 @@ class Plans:
             if plan is None:
                 return
             data = json.dumps(to_plain(plan, reveal=True), indent=1).encode()
-            await asyncio.to_thread(write_atomically, plan_path(self._state_dir), data, mode=0o600)
+            await asyncio.to_thread(_write_if_changed, plan_path(self._state_dir), data)
             await self._drivers.failover().plan_written()
 
     async def write_if_possible(self) -> None:

@@ -47,7 +47,7 @@ class FailoverBed(ABC):
     async def has_come(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Wait for `condition`."""
         async with asyncio.timeout(self.within_s):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.01)
 
 

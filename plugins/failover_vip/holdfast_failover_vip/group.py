@@ -288,6 +288,7 @@ class Group:
             case do.Clear():
                 await self._stop_serving()
                 await self._stack.mirror.connect()
+                await self._addresses.prepare()
                 for resource in self._stack.resources:
                     await resource.prepare()
             case do.Adopt():

@@ -375,6 +375,9 @@ class Monitor(FenceArbiter):
         self._news.set()
 
     async def _apply_group(self, wanted: GroupPlan) -> None:
+        known = self._groups.get(wanted.name)
+        if known is not None and known.plan == wanted:
+            return  # a new probe would cost a socket, and closing one of these blocks the loop
         try:
             stack = self._host.stack(wanted)
         except NotFoundError as reason:
