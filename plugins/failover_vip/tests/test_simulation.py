@@ -173,12 +173,13 @@ class World:
             a.data = b.data = max(a.data, b.data)
 
     def connect(self, a: Kernel, b: Kernel) -> None:
-        if a.role is b.role is Role.PRIMARY:
-            a.connection = b.connection = C.STANDALONE
-            return
-        source, target = (a, b) if (a.role is Role.PRIMARY, a.data) >= (b.role is Role.PRIMARY, b.data) else (b, a)
+        source, target = (a, b) if (a.data, a.role is Role.PRIMARY) >= (b.data, b.role is Role.PRIMARY) else (b, a)
         if source.disk is D.INCONSISTENT:
             source, target = target, source
+        # The kernel makes no SyncTarget of a Primary: its UUIDs tell it that the other side is newer.
+        if target.role is Role.PRIMARY and (source.role is Role.PRIMARY or source.data != target.data):
+            a.connection = b.connection = C.STANDALONE
+            return
         stale = source.data != target.data or target.disk in (D.OUTDATED, D.INCONSISTENT)
         source.disk = D.UP_TO_DATE
         target.disk = D.INCONSISTENT if stale else D.UP_TO_DATE
