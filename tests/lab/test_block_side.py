@@ -1,0 +1,173 @@
+"""A served group when a process dies or only the replication link is cut: it stays where it is, and loses nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from demo import blocks, files
+from demo.bed import DAEMON, MONITOR, Bed, StorageNode, wait_for
+from demo.initiator import Initiator, Writing, assert_clean
+from demo.report import Report
+from lab import Lab, Node
+from tests.lab.product import begin_anew, end
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120, func_only=True)]
+
+STARTS_AGAIN_WITHIN_S = 30.0
+IN_SYNC_WITHIN_S = 60.0
+FROZEN_AT_MOST_MS = 5000.0  # until a cut link is noticed (ping-int + ping-timeout) and the partner is outdated
+UNTOUCHED_AT_MOST_MS = 1000.0
+WATCH_EVERY_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def served(lab_session: Lab) -> Iterator[tuple[Bed, str]]:
+    """A pair whose node a serves a group, and the disk at the initiator."""
+    bed = begin_anew(lab_session)
+    report = Report()
+    files.pair(bed, report)
+    initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
+    blocks.build(bed, report, initiator)
+    device = initiator.log_in()
+    yield bed, device
+    initiator.log_out()
+    end(bed)
+
+
+@pytest.fixture
+def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
+    """The pair, in sync, served by node a."""
+    wait_for(lambda: states(served[0]) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
+    return served[0]
+
+
+@pytest.fixture
+def device(served: tuple[Bed, str]) -> str:
+    return served[1]
+
+
+WELL = ("active-sync", "standby-ok")
+
+
+def states(bed: Bed) -> tuple[str, str]:
+    """Of the group on a and on b, each as its own monitor says it."""
+    return state(bed.a), state(bed.b)
+
+
+def state(storage: StorageNode) -> str:
+    here = blocks.group_of(storage)["this_node"]
+    return str(here["state"]) if here else "unknown"
+
+
+def epochs(bed: Bed) -> tuple[int, ...]:
+    return tuple(blocks.group_of(storage)["this_node"]["epoch"] for storage in (bed.a, bed.b))
+
+
+def takeovers(storage: StorageNode) -> list[str]:
+    """The decisions by which a node came to serve."""
+    told = [str(decision["sentence"]) for decision in storage.api.items("/v1/decisions?page_size=1000")]
+    return [sentence for sentence in told if "takes over" in sentence or "starts to serve" in sentence]
+
+
+class Watch:
+    """Asks both kernels again and again which of them serves: who is Primary, and who has the address."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.seen: set[tuple[str, ...]] = set()
+
+    def _look(self) -> None:
+        while not self._over.wait(WATCH_EVERY_S):
+            self.seen.add(tuple(storage.name for storage in (self._bed.a, self._bed.b) if serves(storage.node)))
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+
+def serves(node: Node) -> bool:
+    """Whether a kernel lets anybody write to the mirror, or answers for the virtual address."""
+    script = f"grep -q 'ro:Primary/' /proc/drbd || ip -o addr | grep -qF ' {blocks.VIRTUAL_ADDRESS}/'"
+    return node.run(["sh", "-c", script], check=False).returncode == 0
+
+
+@contextmanager
+def written(bed: Bed, device: str, run: str, gap_at_most_ms: float) -> Iterator[Writing]:
+    """Stamped writes go on all the while; afterwards none is lost, none failed, none waited for long."""
+    writing = blocks.start_writing(bed, device, run, 0)
+    try:
+        writing.wait_acknowledged(200, 30)
+        yield writing
+        writing.wait_acknowledged(200, 30)
+    finally:
+        writing.stop()
+    verdict = writing.judge()
+    print(f"{verdict.acknowledged} writes acknowledged, longest gap {verdict.longest_gap_ms:.0f} ms")
+    assert_clean(verdict)
+    assert verdict.longest_gap_ms < gap_at_most_ms
+
+
+def kill(storage: StorageNode, service: str) -> None:
+    """Kill -9, and return when the supervisor has started it again."""
+
+    def starts() -> int:
+        return storage.node.services()[service]["starts"] or 0
+
+    before = starts()
+    storage.node.kill_service(service)
+    wait_for(lambda: starts() > before, STARTS_AGAIN_WITHIN_S, f"{service} is started again")
+
+
+def documents(storage: StorageNode) -> Any:
+    """What a node has on record, as far as it does not change by itself."""
+    group = blocks.group_of(storage)
+    volumes = storage.api.items("/v1/volumes")
+    targets = storage.api.items("/v1/targets")
+    mirror = storage.api.get(f"/v1/mirrors/{blocks.MIRROR}")
+    return group["document"], volumes, targets, {key: mirror[key] for key in ("source", "is_started", "started_at")}
+
+
+def test_a_killed_daemon_takes_nothing_with_it_and_adopts_what_runs(bed: Bed, device: str) -> None:
+    before = documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    monitor = bed.a.node.service_pid(MONITOR)
+    with Watch(bed) as watch, written(bed, device, "daemon", UNTOUCHED_AT_MOST_MS):
+        kill(bed.a, DAEMON)
+        bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
+    assert watch.seen == {("a",)}
+    assert states(bed) == WELL
+    assert (documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
+    assert bed.a.node.service_pid(MONITOR) == monitor
+
+
+def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Bed, device: str) -> None:
+    before = documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS):
+        kill(bed.a, MONITOR)
+        wait_for(lambda: states(bed) == WELL, STARTS_AGAIN_WITHIN_S, "the monitor of node a has adopted the group")
+    assert watch.seen == {("a",)}
+    assert (documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
+
+
+def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(bed: Bed, device: str) -> None:
+    before = epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    with Watch(bed) as watch, written(bed, device, "link", FROZEN_AT_MOST_MS) as writing:
+        bed.lab.link("a", "replication", up=False)
+        wait_for(lambda: states(bed) == ("active-alone", "standby-not"), 30, "node a goes on alone")
+        assert blocks.mirror_side(bed.b)["disk"] == "Outdated"
+        writing.wait_acknowledged(200, 30)
+        bed.lab.link("a", "replication", up=True)
+        wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "both sides are equal again")
+    assert watch.seen == {("a",)}
+    assert (epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
+    blocks.verify(bed, Report())
