@@ -1,0 +1,43 @@
+"""holdfastd that kills itself at a persisted mark of a job, once, when a file asks it to.
+
+Run in a node in place of `python -m holdfast`. ORDER holds `{"kind": JOB_KIND, "mark": N}`; at the N-th mark of such a
+job it is removed and the process is gone, as if by `kill -9`: whoever starts the daemon again gets one that lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+from holdfast.__main__ import run
+from holdfast.config import read_arguments
+
+ORDER = Path("/run/holdfast-dies.json")
+
+
+class Death:
+    """Counts the marks of the job that is named in the order."""
+
+    def __init__(self) -> None:
+        """Nothing counted yet."""
+        self._seen = 0
+
+    def observe(self, kind: str, persisted: int) -> None:
+        """A mark of a job is durable now."""
+        try:
+            order = json.loads(ORDER.read_text())
+        except FileNotFoundError:
+            return
+        if kind != order["kind"]:
+            return
+        self._seen += 1
+        if self._seen == order["mark"]:
+            ORDER.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    asyncio.run(run(read_arguments(None, "holdfastd"), observe_step=Death().observe))

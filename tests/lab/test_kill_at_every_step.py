@@ -1,0 +1,132 @@
+"""Kill -9 of the daemon at every persisted mark of a job: at its next start the job ends, and the reality matches."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from demo import blocks, files
+from demo.bed import CONFIG, DAEMON, ENVIRONMENT, PYTHON, Bed, StorageNode, wait_for
+from demo.client import Refused
+from demo.initiator import Initiator
+from demo.report import Report
+from lab import Lab
+from lab.layout import CHECKOUT
+from tests.lab.product import begin_anew, end
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
+
+MIB = 1 << 20
+ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
+# Two marks a step: it begins, it is done.
+MIRROR_MARKS = 2 * 8
+START_MARKS = 2 * 2
+DIES_WITHIN_S = 20.0
+STARTS_AGAIN_WITHIN_S = 30.0
+ENDS_WITHIN_S = 45.0
+
+
+@pytest.fixture(scope="module")
+def pair(lab_session: Lab) -> Iterator[Bed]:
+    """Two paired nodes; the daemon of node a dies on order."""
+    bed = begin_anew(lab_session)
+    files.pair(bed, Report())
+    program = str(CHECKOUT / "tests/lab/dying_daemon.py")
+    bed.a.node.start_service(DAEMON, [PYTHON, "-s", program, "--config", CONFIG], ENVIRONMENT, at_boot=True)
+    bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
+    yield bed
+    end(bed)
+
+
+@pytest.fixture
+def bed(pair: Bed, lab_bed: Lab) -> Bed:
+    return pair
+
+
+@pytest.fixture(scope="module")
+def startable(pair: Bed) -> Bed:
+    """The pair with a group that may start."""
+    blocks.build(pair, Report(), Initiator(pair.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS))
+    pair.a.api.change("POST", f"/v1/groups/{blocks.GROUP}/stop")
+    return pair
+
+
+def die(bed: Bed, kind: str, mark: int, path: str, body: Any) -> dict[str, Any]:
+    """Ask for a job whose daemon dies at a mark, and follow it to its end under the next daemon."""
+
+    def starts() -> int:
+        return bed.a.node.services()[DAEMON]["starts"] or 0
+
+    before = starts()
+    bed.a.node.write_file(ORDER, json.dumps({"kind": kind, "mark": mark}).encode())
+    with suppress(OSError):  # the daemon may be gone before it has answered
+        bed.a.api.call("POST", path, body)
+    wait_for(lambda: starts() > before, DIES_WITHIN_S, f"the daemon dies at mark {mark} of {kind}")
+    bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
+    job: dict[str, Any] = bed.a.api.items("/v1/jobs")[0]
+    assert job["kind"] == kind
+    with suppress(Refused):
+        bed.a.api.follow(job, kind, within_s=ENDS_WITHIN_S)
+    job = bed.a.api.get(f"/v1/jobs/{job['id']}")
+    print(f"{kind}, killed at mark {mark}: {job['state']} {job['error'] or ''}")
+    return job
+
+
+def kernel_mirrors(storage: StorageNode) -> list[str]:
+    """What the kernel says of each mirror it has."""
+    text = storage.node.run(["sh", "-c", "cat /proc/drbd 2>/dev/null || true"]).stdout.decode()
+    return [line for line in re.findall(r"^ *\d+: (cs:.*)$", text, re.M) if "cs:Unconfigured" not in line]
+
+
+def logical_volumes(storage: StorageNode) -> set[str]:
+    return set(storage.node.run(["lvs", "--noheadings", "-o", "lv_name"]).stdout.decode().split())
+
+
+def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None:
+    """Both nodes have just the mirrors on record: in sync, with their volumes and metadata, and nothing beside them."""
+    for storage in (bed.a, bed.b):
+        mirrors = storage.api.items("/v1/mirrors")
+        names = {volume for mirror in mirrors for volume in mirror["volumes"]}
+        mine = names | (lone if storage is bed.a else set())
+        assert {volume["name"] for volume in storage.api.items("/v1/volumes")} == mine
+        assert logical_volumes(storage) == mine | {f"{name}.meta" for name in names}
+        found = kernel_mirrors(storage)
+        assert len(found) == len(mirrors), found
+        assert all(" ds:UpToDate/UpToDate " in line and line.startswith("cs:Connected ") for line in found), found
+    assert {m["name"] for m in bed.a.api.items("/v1/mirrors")} == {m["name"] for m in bed.b.api.items("/v1/mirrors")}
+
+
+@pytest.mark.parametrize("mark", range(1, MIRROR_MARKS + 1))
+def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int) -> None:
+    volume, mirror = f"k{mark}", f"m{mark}"
+    wanted = {"pool": files.POOL, "name": volume, "size_bytes": 16 * MIB, "kind": "iscsi"}
+    bed.a.api.change("POST", "/v1/volumes", wanted)
+    body = {"name": mirror, "volumes": [volume], "first_sync": "zero"}
+    job = die(bed, "mirror.create", mark, "/v1/mirrors", body)
+    assert job["state"] in ("done", "failed")
+    is_made = job["state"] == "done"
+    assert (mirror in {item["name"] for item in bed.a.api.items("/v1/mirrors")}) is is_made
+    assert_reality_matches(bed, frozenset() if is_made else frozenset({volume}))
+    if not is_made:
+        bed.a.api.change("DELETE", f"/v1/volumes/{volume}?confirm={volume}")
+
+
+@pytest.mark.parametrize("mark", range(1, START_MARKS + 1))
+def test_a_group_is_started_or_stopped_by_the_next_daemon(startable: Bed, lab_bed: Lab, mark: int) -> None:
+    a, b = startable.a, startable.b
+    path = f"/v1/groups/{blocks.GROUP}"
+    job = die(startable, "group.start", mark, f"{path}/start", {})
+    assert job["state"] in ("done", "failed")
+    is_served = job["state"] == "done"
+    states = [blocks.group_of(storage)["this_node"]["state"] for storage in (a, b)]
+    assert states == (["active-sync", "standby-ok"] if is_served else ["stopped", "stopped"])
+    assert [blocks.group_of(storage)["document"]["is_started"] for storage in (a, b)] == [is_served, is_served]
+    assert ["ro:Primary/" in " ".join(kernel_mirrors(storage)) for storage in (a, b)] == [is_served, False]
+    answers = startable.initiator.run(["ping", "-c1", "-W2", blocks.VIRTUAL_ADDRESS], check=False).returncode == 0
+    assert answers is is_served
+    a.api.change("POST", f"{path}/stop")
