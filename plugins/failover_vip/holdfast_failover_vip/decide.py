@@ -31,6 +31,9 @@ S = GroupState
 
 def decide(view: GroupView, timers: Timers) -> Step:
     """Say the group's next step on this node."""
+    if view.peer is None:
+        # A partner that is heard but says nothing of this group is, for this group, not heard.
+        view = replace(view, net=replace(view.net, is_heard=False))
     view = replace(view, is_current=data_is_current(view))
     if not view.plan.is_started and view.state not in (S.STOPPED, S.SELF_FENCE):
         return _stop(view)

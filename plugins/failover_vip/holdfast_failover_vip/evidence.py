@@ -39,6 +39,7 @@ class Evidence:
         self._timers = timers
         self._links = {name: _Link() for name in links}
         self._has_ping_node = has_ping_node
+        self._was_silent = False
         self._sign_s = now_s
         """The last sign of life, or the moment from which silence counts."""
         self._heartbeat_s: float | None = None
@@ -63,12 +64,15 @@ class Evidence:
         entry.heard_s = self._heartbeat_s = now_s
         if hears_this_link:
             entry.both_ways_s = now_s
+        self._was_silent = False
         self._sign(now_s)
 
     def echo(self, link: str, now_s: float) -> None:
         """The partner's kernel answered an echo on `link`."""
         entry = self._links.get(link)
         if entry is not None:
+            if _ms(now_s - self._sign_s) >= self._timers.isolated_ms:
+                self._was_silent = True
             entry.both_ways_s = now_s
             self._sign(now_s)
 
@@ -159,6 +163,7 @@ class Evidence:
             heartbeat_ms=heartbeat_ms,
             silent_ms=_ms(now_s - self._sign_s),
             is_probed=bool(self._links) and all(self._is_probed(entry, now_s) for entry in self._links.values()),
+            was_silent=self._was_silent,
             links_up_before=self._count_links_up(),
             links=len(self._links),
             is_flapping=len(self._suspicions) > self._timers.flapping_count,

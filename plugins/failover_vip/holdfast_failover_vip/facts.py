@@ -90,6 +90,8 @@ class NodeFacts:
     """Age of the newest heartbeat; None if never heard."""
     silent_ms: int = 0
     """Since any sign of life: heartbeat or kernel echo, on any link."""
+    was_silent: bool = False
+    """A silence long enough for it to go on alone was ended by an echo only: what it did meanwhile nobody told us."""
     is_probed: bool = False
     """On every link several echoes sent after that sign went unanswered."""
     links_up_before: int = 0

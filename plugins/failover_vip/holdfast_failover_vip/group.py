@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from holdfast.errors import HoldfastError, VerificationError
+from holdfast.errors import HoldfastError, UnavailableError, VerificationError
 from holdfast.hooks.failover import Decision, GroupPlan, GroupStack, GroupState, GroupStatus
 from holdfast.hooks.replication import ConnectionState, FenceAnswer, Role
 from holdfast_failover_vip import actions as do
@@ -42,6 +42,7 @@ class Surroundings:
     boot_s: Callable[[], float]
     wall: Callable[[], str]
     net: Callable[[], NodeFacts]
+    is_punctual: Callable[[], bool]
     wake: Callable[[], None]
     tell: Tell
     reboot: Callable[[], Awaitable[None]]
@@ -88,6 +89,7 @@ class Group:
         self._stale = asyncio.Event()
         self._stale.set()
         self._found = False
+        self._next: tuple[GroupStack, VirtualAddresses] | None = None
 
     # --- what is known ---
 
@@ -98,9 +100,14 @@ class Group:
         if self.mirror.role is Role.PRIMARY and self._address_is_up:
             active = [await resource.is_active() for resource in self._stack.resources]
             self._is_serving = all(active) and await self._addresses.are_up()
-        if not self.plan.is_started and (self.mirror.role is Role.PRIMARY or self._address_is_up):
-            await self._stop_serving()
+        if not self.plan.is_started and self._address_is_up:
+            # Its mirror may serve something else; an address of a stopped group serves nobody.
+            await self._drop_address()
         self._found = True
+
+    def grant(self) -> None:
+        """A person said that the partner is down, and that earlier failures are looked after."""
+        self.is_granted, self._failures = True, 0
 
     def look_again(self) -> None:
         """The first look failed: the next reading of the mirror makes up for it."""
@@ -207,13 +214,15 @@ class Group:
         """Decide, and begin to carry out. Quick; called again whenever anything may have changed."""
         if not self._found or not self.is_idle:
             return
+        if self.state is S.STOPPED:
+            self._exchange()
         before = self.state
         step = decide(self.view(), self._around.timers)
         self._is_current = step.is_current
         wanted = tuple(action for action in step.actions if not self._was_just_done(action))
         if before is step.state and not wanted:
             return
-        if step.state is not before and step.sentence:
+        if step.sentence and (step.state is not before or any(isinstance(a, do.Answer) for a in wanted)):
             self._tell(step.sentence)
         if not wanted:
             self._enter(step.state)
@@ -268,7 +277,6 @@ class Group:
                     log.exception("an action of the group %s failed unexpectedly", self.plan.name)
                 self.trouble = f"{type(action).__name__} failed: {reason}"
                 log.warning("%s: %s", self.plan.name, self.trouble)
-                self._failed_s = self._around.boot_s()
                 await asyncio.sleep(0.1)
             else:
                 self.trouble = None
@@ -359,10 +367,16 @@ class Group:
             if action.leaves_peer:
                 await self._stack.mirror.leave_peer()
                 passed("peer left")
+                if self._around.net().is_heard:
+                    raise UnavailableError(f"{self._around.partner} is heard again")
             await self._stack.mirror.activate()
             passed("mirror promoted")
             held = replace(self.record, held_epoch=action.epoch, last_active=self._around.node, refuses_outdate=True)
-            await asyncio.gather(*(resource.activate() for resource in self._stack.resources), self._write(held))
+            # All of them end before an undo may begin.
+            acts = [resource.activate() for resource in self._stack.resources]
+            ended = await asyncio.gather(*acts, self._write(held), return_exceptions=True)
+            if failures := [item for item in ended if isinstance(item, BaseException)]:
+                raise failures[0]
             passed("targets active")
             await self._raise_address()
             passed("address up")
@@ -406,6 +420,8 @@ class Group:
             self.trouble = f"the handover failed: {reason}"
             self.switch_to = None
             self._failed_s = self._around.boot_s()
+            # Should this fail too, the refusal makes the next decision take the group back at once.
+            self.handover_refusal = str(reason)
             await self._stack.mirror.activate()
             for resource in self._stack.resources:
                 await resource.activate()
@@ -439,8 +455,7 @@ class Group:
     async def fence_peer(self) -> FenceAnswer:
         """See FenceArbiter.fence_peer."""
         if self.state is S.PROMOTING and self.taken_epoch is not None:
-            # It is our own promotion that asks, with the resource locked: the decision was made and persisted.
-            return FenceAnswer.PEER_FENCED if self.taken_epoch.is_granted else FenceAnswer.PEER_UNREACHABLE
+            return await self._answer_own_promotion(self.taken_epoch)
         asked: asyncio.Future[FenceAnswer] = asyncio.get_running_loop().create_future()
         self._fence, self.fence_say = asked, None
         self._around.wake()
@@ -450,6 +465,20 @@ class Group:
             if self._fence is asked:
                 self._fence = None
             self.mirror_changed()
+
+    async def _answer_own_promotion(self, action: do.TakeOver) -> FenceAnswer:
+        """Our own promotion asks, with the resource locked: it was decided and persisted, and this is the last gate.
+
+        Had this machine slept since, its partner may have gone on alone. While the evidence does not hold there is no
+        answer; then the kernel's helper gives up, the promotion fails, and it is decided anew.
+        """
+        around = self._around
+        while True:
+            net = around.net()
+            is_silent = not net.is_heard and net.silent_ms >= around.timers.promote_ms
+            if around.is_punctual() and is_silent and (action.is_granted or net.ping.is_continuous):
+                return FenceAnswer.PEER_FENCED if action.is_granted else FenceAnswer.PEER_UNREACHABLE
+            await asyncio.sleep(0.01)
 
     def _answer(self, answer: FenceAnswer) -> None:
         if self._fence is not None and not self._fence.done():
@@ -470,9 +499,13 @@ class Group:
     def rebuild(self, stack: GroupStack, addresses: VirtualAddresses) -> None:
         """Take a changed plan: what it consists of changes only while it is stopped."""
         self.plan = stack.plan
+        self._next = (stack, addresses)
         if self.state is S.STOPPED:
-            self._stack = stack
-            self._addresses = addresses
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self._next is not None and self.is_idle:
+            (self._stack, self._addresses), self._next = self._next, None
 
     async def close(self) -> None:
         """Stop acting; what is served stays served."""

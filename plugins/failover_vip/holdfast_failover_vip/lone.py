@@ -14,12 +14,16 @@ def answer_lone(say: FenceSay | None, net: NodeFacts, timers: Timers, *, is_gran
             return FenceAnswer.PEER_OUTDATED
         if say.verdict is Verdict.INCONSISTENT:
             return FenceAnswer.PEER_INCONSISTENT
-        return FenceAnswer.PEER_PRIMARY
+        # A destination that is Primary is no answer: a frozen source that is told so never asks again.
+        return None
+    if not is_dead(net, timers):
+        return None
     if is_granted:
         return FenceAnswer.PEER_FENCED
-    if net.is_heard or net.links == 0:
-        return None
+    return FenceAnswer.PEER_UNREACHABLE if net.ping.is_continuous else None
+
+
+def is_dead(net: NodeFacts, timers: Timers) -> bool:
+    """Whether the partner, its kernel included, is silent on every link for T_dead. Nobody's word replaces this."""
     dead_ms = timers.flapping_dead_ms if net.is_flapping else timers.dead_ms
-    if net.silent_ms >= dead_ms and net.is_probed and net.ping.is_continuous:
-        return FenceAnswer.PEER_UNREACHABLE
-    return None
+    return not net.is_heard and net.links > 0 and net.silent_ms >= dead_ms and net.is_probed

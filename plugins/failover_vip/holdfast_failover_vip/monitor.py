@@ -35,7 +35,7 @@ from holdfast_failover_vip.group import Group, Surroundings
 from holdfast_failover_vip.icmp import Echo
 from holdfast_failover_vip.journal import Journal
 from holdfast_failover_vip.links import LinkSockets
-from holdfast_failover_vip.lone import answer_lone
+from holdfast_failover_vip.lone import answer_lone, is_dead
 from holdfast_failover_vip.realtime import become_realtime
 from holdfast_failover_vip.settings import Settings
 from holdfast_failover_vip.wire import Beat, Clients, Envelope, FenceAsk, FenceReply, Freshness, Offer, OfferRefused
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 S = GroupState
 CLIENTS_EVERY_S = 0.5
 ASK_EVERY_S = 0.06
+GRANT_S = 60.0
 
 
 class Monitor(FenceArbiter):
@@ -59,19 +60,20 @@ class Monitor(FenceArbiter):
         self._plan: MonitorPlan = host.plan()
         self._boot = secrets.token_hex(8)
         self._freshness = Freshness(self._boot)
-        self._sequence = 0
+        self._sequences: dict[str, int] = {}
         self._news = asyncio.Event()
         self._groups: dict[str, Group] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, list[ArpProbe]] = {}
         self._asked: dict[str, str] = {}
         self._lone_says: dict[str, FenceSay] = {}
-        self._lone_granted: set[str] = set()
+        self._lone_granted: dict[str, float] = {}
         self._outdating: dict[str, asyncio.Task[None]] = {}
         self._echo_links: dict[str, str] = {}
         self._peer_ping_answers = False
         self._sent_s = self._probed_s = self._pinged_s = self._looked_s = -1e9
         self._ping_sequence = 0
+        self._turned_s = self._now_s()
         self._evidence = self._new_evidence()
         self._links = LinkSockets((), self._on_datagram)
         self._echo = Echo(self._on_echo)
@@ -125,6 +127,10 @@ class Monitor(FenceArbiter):
     def _now_s(self) -> float:
         return self._machine.clock.boot_s()
 
+    def _is_punctual(self) -> bool:
+        """Whether the loop turned just now: if not, this machine may have slept, and its evidence is not to be used."""
+        return (self._now_s() - self._turned_s) * 1000 < self._timers.stall_ms
+
     def _net(self) -> NodeFacts:
         return self._evidence.facts(self._now_s())
 
@@ -142,11 +148,13 @@ class Monitor(FenceArbiter):
             if (now_s - self._sent_s) * 1000 >= timers.heartbeat_ms:
                 self._sent_s = now_s
                 self._send_beat()
+            # Before the steps: what a step changes is to be seen at once, and not at the next tick.
+            self._news.clear()
+            self._turned_s = now_s
             self._evidence.tick(now_s)
             self._probe(now_s)
             for group in self._groups.values():
                 group.step()
-            self._news.clear()
             wait_ms = min(timers.heartbeat_ms - (self._now_s() - self._sent_s) * 1000, timers.burst_ms)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(wait_ms, 1.0) / 1000):
@@ -187,9 +195,9 @@ class Monitor(FenceArbiter):
     def _send(self, message: wire.Message, only: str | None = None) -> None:
         for link in self._plan.links:
             if only in (None, link.name):
-                self._sequence += 1
+                self._sequences[link.name] = sequence = self._sequences.get(link.name, 0) + 1
                 heard = self._freshness.candidate or self._freshness.boot
-                envelope = Envelope(self._plan.node, self._boot, heard, link.name, self._sequence, message)
+                envelope = Envelope(self._plan.node, self._boot, heard, link.name, sequence, message)
                 self._links.send(link.name, wire.encode(envelope, self._plan.key))
 
     def _send_beat(self) -> None:
@@ -234,9 +242,13 @@ class Monitor(FenceArbiter):
 
     def _on_beat(self, link: str, sequence: int, beat: Beat) -> None:
         self._evidence.heartbeat(link, sequence, hears_this_link=link in beat.hears, now_s=self._now_s())
+        named = {item.name for item in beat.groups}
+        for group in self._groups.values():
+            if group.plan.name not in named:
+                group.peer = None  # it does not have the group (any more): what it said of it once is void
         for item in beat.groups:
-            if group := self._groups.get(item.name):
-                group.peer = PeerFacts(
+            if known := self._groups.get(item.name):
+                known.peer = PeerFacts(
                     state=item.state,
                     epoch=item.epoch,
                     held_epoch=item.held_epoch,
@@ -332,16 +344,22 @@ class Monitor(FenceArbiter):
             is_source = (await self._host.lone_mirror(mirror).status()).role is Role.PRIMARY
         except HoldfastError:
             is_source = True
-        if not is_source and mirror not in self._lone_granted:
-            return FenceAnswer.PEER_PRIMARY  # a promotion that nobody allowed: refused, and at once
+        if not is_source and not self._is_granted(mirror):
+            # A promotion that nobody allowed. Any answer would mark this side stale; without one the helper gives up.
+            await asyncio.get_running_loop().create_future()
         while True:
-            granted = mirror in self._lone_granted
+            granted = self._is_granted(mirror)
             answer = answer_lone(self._lone_says.get(mirror), self._net(), self._timers, is_granted=granted)
-            if answer is not None:
-                self._lone_granted.discard(mirror)
+            if answer is not None and self._is_punctual():
+                self._lone_granted.pop(mirror, None)
                 return answer
-            self._ask_fence(mirror, 0)
+            if is_source:
+                self._ask_fence(mirror, 0)
             await asyncio.sleep(ASK_EVERY_S)
+
+    def _is_granted(self, mirror: str) -> bool:
+        """Whether a person's word for a lone mirror is given and still fresh."""
+        return self._now_s() - self._lone_granted.get(mirror, -1e9) < GRANT_S
 
     async def mirror_event(self, mirror: str, event: str) -> None:
         """See FenceArbiter."""
@@ -428,6 +446,7 @@ class Monitor(FenceArbiter):
             boot_s=self._now_s,
             wall=lambda: self._machine.clock.now().isoformat(),
             net=self._net,
+            is_punctual=self._is_punctual,
             wake=self._news.set,
             tell=self._tell,
             reboot=self._reboot,
@@ -492,10 +511,13 @@ class Monitor(FenceArbiter):
         if group is None:
             if name not in self._plan.lone_mirrors:
                 raise NotFoundError(f"the monitor has no group and no lone mirror {name}")
-            self._lone_granted.add(name)
+            if not is_dead(self._net(), self._timers):
+                text = f"{self._plan.partner} answers, so nobody's word is needed: use it, or ask it"
+                raise RefusedError(text, reasons=[Reason("partner-alive", text, "promote while it is silent only")])
+            self._lone_granted[name] = self._now_s()
             return
-        if group.state is not S.MANUAL:
+        if group.state not in (S.MANUAL, S.SUSPECT):
             text = f"the group {name} is {group.state} on {self._plan.node} and waits for nobody's word"
             raise RefusedError(text, reasons=[Reason("not-manual", text, "see the reasons in the group's status")])
-        group.is_granted = True
+        group.grant()
         self._news.set()

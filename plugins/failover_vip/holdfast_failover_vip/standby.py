@@ -34,6 +34,9 @@ def data_is_current(view: GroupView) -> bool:
             return False
         if view.peer.state is S.ACTIVE_SYNC and view.mirror.is_in_sync:
             return True
+    elif view.net.was_silent:
+        # It may have gone on without us and acknowledged writes before its monitor fell silent for good.
+        return False
     return view.is_current
 
 
@@ -195,6 +198,8 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
             f"it declares its data of {view.plan.name} stale and will not take over"
         )
         return Step(S.STANDBY_NOT, (Outdate(),), sentence)
+    if view.is_granted and net.silent_ms >= timers.promote_ms and net.is_probed:
+        return _granted(view)
     if blockers(view, timers):
         return Step(S.SUSPECT, is_current=True)
     epoch = next_epoch(view)
@@ -235,17 +240,20 @@ def address_is_claimed(view: GroupView, timers: Timers) -> bool:
     return view.address_claimed_ms is not None and view.address_claimed_ms + timers.jitter_ms < view.net.silent_ms
 
 
+def _granted(view: GroupView) -> Step:
+    sentence = (
+        f"{view.node} takes over {view.plan.name} on a person's word that {view.partner} is down; "
+        f"what is not known: whether {view.partner} holds newer data (here: {view.mirror.disk.value})"
+    )
+    return Step(S.PROMOTING, (TakeOver(next_epoch(view), leaves_peer=True, is_granted=True),), sentence)
+
+
 def decide_manual(view: GroupView, timers: Timers) -> Step:
     """MANUAL: left by the partner's return, by a person's word, or by proof that the partner's data are stale."""
     if view.failures >= MAX_FAILURES:
         return Step(S.MANUAL, is_current=view.is_current)
     if view.net.is_heard:
         return Step(S.STANDBY_NOT, sentence=f"{view.node} hears {view.partner} again and can agree with it")
-    if view.is_granted and view.net.silent_ms >= timers.promote_ms:
-        sentence = (
-            f"{view.node} takes over {view.plan.name} on a person's word that {view.partner} is down; "
-            f"what is not known: whether {view.partner} holds newer data (here: {view.mirror.disk.value})"
-        )
-        action = TakeOver(next_epoch(view), leaves_peer=True, is_granted=True)
-        return Step(S.PROMOTING, (action,), sentence)
+    if view.is_granted and view.net.silent_ms >= timers.promote_ms and view.net.is_probed:
+        return _granted(view)
     return _alone(view, timers) or Step(S.MANUAL)

@@ -126,6 +126,19 @@ def test_a_standby_keeps_who_is_active_under_which_epoch() -> None:
     assert step.actions == (Note(5, "a"),)
 
 
+def test_a_silence_that_only_an_echo_ended_ends_the_right_to_take_over() -> None:
+    """Both links failed and came back, but not the monitor: it may have gone on alone in between."""
+    assert promotes(decide(SUSPECT, T))
+    assert not promotes(decide(replace(SUSPECT, net=replace(DEAD, was_silent=True)), T))
+
+
+def test_a_person_may_release_a_suspicion_that_proves_nothing() -> None:
+    view = replace(SUSPECT, net=replace(DEAD, links_up_before=1))
+    assert not promotes(decide(view, T))
+    assert promotes(decide(replace(view, is_granted=True), T))
+    assert not promotes(decide(replace(view, is_granted=True, net=replace(view.net, silent_ms=T.promote_ms - 1)), T))
+
+
 def test_a_standby_that_hears_nobody_suspects() -> None:
     step = decide(replace(STANDBY, net=replace(DEAD, heartbeat_ms=160, silent_ms=160)), T)
     assert (step.state, step.actions, step.is_current) == (S.SUSPECT, (), True)

@@ -192,3 +192,17 @@ def test_a_link_that_is_not_in_the_plan_is_no_evidence() -> None:
     world.evidence.echo("three", world.now_s)
     world.evidence.probed("three", world.now_s)
     assert world.evidence.facts(world.now_s).heartbeat_ms is None
+
+
+def test_a_silence_that_only_an_echo_ended_is_remembered_until_a_heartbeat() -> None:
+    timers = Timers()
+    evidence = Evidence(timers, ["one", "two"], has_ping_node=True, now_s=0.0)
+    evidence.heartbeat("one", 1, hears_this_link=True, now_s=1.0)
+    evidence.echo("one", 1.0 + (timers.isolated_ms - 1) / 1000)
+    assert not evidence.facts(2.0).was_silent
+    evidence.echo("two", 3.0)
+    assert evidence.facts(3.0).was_silent
+    evidence.echo("two", 3.1)
+    assert evidence.facts(3.1).was_silent
+    evidence.heartbeat("two", 1, hears_this_link=True, now_s=3.2)
+    assert not evidence.facts(3.2).was_silent

@@ -27,12 +27,13 @@ DEAD = NodeFacts(
     [
         (Verdict.OUTDATED, FenceAnswer.PEER_OUTDATED),
         (Verdict.INCONSISTENT, FenceAnswer.PEER_INCONSISTENT),
-        (Verdict.PRIMARY, FenceAnswer.PEER_PRIMARY),
-        (Verdict.PROMOTING, FenceAnswer.PEER_PRIMARY),
-        (Verdict.NEWER, FenceAnswer.PEER_PRIMARY),
+        # Told that its partner is Primary a frozen source would never ask again: it waits instead.
+        (Verdict.PRIMARY, None),
+        (Verdict.PROMOTING, None),
+        (Verdict.NEWER, None),
     ],
 )
-def test_the_partners_word_is_the_answer_whatever_else_is_known(verdict: Verdict, answer: FenceAnswer) -> None:
+def test_the_partners_word_comes_before_all_else(verdict: Verdict, answer: FenceAnswer | None) -> None:
     for is_granted in (True, False):
         assert answer_lone(FenceSay(verdict, 5), DEAD, T, is_granted=is_granted) is answer
 
@@ -58,5 +59,7 @@ def test_without_one_proof_the_source_stays_frozen(net: NodeFacts) -> None:
     assert answer_lone(None, net, T, is_granted=False) is None
 
 
-def test_a_persons_word_lets_the_source_go_on() -> None:
-    assert answer_lone(None, NodeFacts(links=2), T, is_granted=True) is FenceAnswer.PEER_FENCED
+def test_a_persons_word_replaces_the_ping_node_but_not_the_silence() -> None:
+    assert answer_lone(None, replace(DEAD, ping=PingFacts()), T, is_granted=True) is FenceAnswer.PEER_FENCED
+    for alive in (replace(DEAD, is_heard=True), replace(DEAD, silent_ms=0), replace(DEAD, is_probed=False)):
+        assert answer_lone(None, alive, T, is_granted=True) is None
