@@ -6,7 +6,8 @@ given to them in `holdfast.api.errors` only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,3 +118,13 @@ class SystemCommandError(HoldfastError):
         self.argv = tuple(argv)
         self.returncode = returncode
         self.stderr_tail = stderr_tail
+
+
+@contextmanager
+def named_in(field: str) -> Iterator[None]:
+    """Where a field of the caller's names a thing: that it does not exist is the field's fault (InvalidError)."""
+    try:
+        yield
+    except NotFoundError as reason:
+        why = Reason("unknown", reason.message, "name one that exists", field)
+        raise InvalidError(reason.message, reasons=[why]) from reason

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holdfast.errors import ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, RefusedError
+from holdfast.errors import ConflictError, HoldfastError, InvalidError, Reason, RefusedError, named_in
 from holdfast.hooks.failover import Decision, GroupStatus, Unmet
 from holdfast.services.documents import GroupDocument, MirrorDocument, TargetDocument
 from holdfast.services.drivers import Drivers
@@ -138,7 +138,8 @@ class Groups:
         return await self._jobs.start(kind, f"group:{document.name}", parameters, locks=locks, check=check)
 
     async def _check(self, wanted: GroupDocument) -> None:
-        await _known(self._mirrors, wanted.mirror, "mirror")
+        with named_in("mirror"):
+            await self._mirrors.get(wanted.mirror)
         others = [g for g in (await self._kept.all()).values() if g.name != wanted.name]
         for group in others:
             if group.mirror == wanted.mirror:
@@ -146,7 +147,8 @@ class Groups:
             for address in {a.address for a in wanted.addresses} & {a.address for a in group.addresses}:
                 raise ConflictError(f"the address {address} is in the group {group.name}")
         for name in wanted.targets:
-            target = await _known(self._targets, name, "targets")
+            with named_in("targets"):
+                target = await self._targets.get(name)
             if target.mirror != wanted.mirror:
                 text = f"the target {name} is on the mirror {target.mirror}"
                 raise InvalidError(text, reasons=[Reason("mirror", text, "name targets of this mirror", "targets")])
@@ -279,11 +281,3 @@ class Groups:
 
     async def _on_switch_over(self, body: dict[str, Any], job_id: str | None) -> Any:
         await self._drivers.failover().switch_over(body["name"], to=body["to"], deadline_s=body["deadline_s"])
-
-
-async def _known(intents: Intents[Any], name: str, field: str) -> Any:
-    try:
-        return await intents.get(name)
-    except NotFoundError as reason:
-        text = Reason("unknown", reason.message, "name one that exists", field)
-        raise InvalidError(reason.message, reasons=[text]) from reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from holdfast.errors import ConflictError, HoldfastError, NotFoundError, Reason, UnavailableError
+from holdfast.errors import ConflictError, HoldfastError, NotFoundError, Reason, UnavailableError, named_in
 from holdfast.hooks.replication import AgentSpec, RemoteReplica, ReplicaShare
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import AgentDocument, ReplicaShareDocument
@@ -80,7 +80,8 @@ class Replicas:
         async def check() -> None:
             if await self._kept.find(name) is not None:
                 raise ConflictError(f"there is a replica share {name}")
-            await self._shares.directory(share)
+            with named_in("share"):
+                await self._shares.directory(share)
             refuse_if_used(f"the share {share}", await self._dependents.of_share(share))
             if await self._agents.find(AGENT) is None:
                 text = "the agent is not enabled on this node"

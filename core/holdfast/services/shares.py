@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from holdfast.errors import ConflictError, InvalidError, Reason, UnavailableError
+from holdfast.errors import ConflictError, InvalidError, Reason, UnavailableError, named_in
 from holdfast.hooks.volume import VolumeKind
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import ShareDocument
@@ -52,7 +52,8 @@ class Shares:
             kept = await self._kept.find(share.name)
             if kept is not None:
                 raise ConflictError(f"there is a share {share.name} on the volume {kept.document.volume}")
-            volume = await self._volumes.document(share.volume)
+            with named_in("volume"):
+                volume = await self._volumes.document(share.volume)
             if volume.kind is not VolumeKind.NAS:
                 text = f"the volume {share.volume} is of kind {volume.kind}; a share lies on one of kind nas"
                 raise InvalidError(text, reasons=[Reason("kind", text, "name a NAS volume", "volume")])

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast.errors import ConflictError, HoldfastError, NotFoundError, VerificationError
+from holdfast.errors import ConflictError, HoldfastError, NotFoundError, VerificationError, named_in
 from holdfast.hooks.replication import AgentSpec, CopyProgress, CopyRun
 from holdfast.hooks.volume import SnapshotSpec
 from holdfast.loading.discovery import PluginHooks
@@ -93,7 +93,8 @@ class Tasks:
         async def check() -> None:
             if await self._kept.find(task.name) is not None:
                 raise ConflictError(f"there is a replication task {task.name}")
-            await self._shares.get(task.share)
+            with named_in("share"):
+                await self._shares.get(task.share)
             self._drivers.copy()
 
         if validate_only:
