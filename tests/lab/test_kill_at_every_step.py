@@ -23,9 +23,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
 
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
-# Two marks a step: it begins, it is done.
-MIRROR_MARKS = 2 * 8
-START_MARKS = 2 * 2
+# Two marks a step: it begins (odd), it is done (even). Between the end of one step and the beginning of the next
+# nothing happens but the mark itself, so that of the eight steps of a mirror only the first beginning is tried.
+MIRROR_MARKS = (1, *range(2, 2 * 8 + 1, 2))
+START_MARKS = range(1, 2 * 2 + 1)
 DIES_WITHIN_S = 20.0
 STARTS_AGAIN_WITHIN_S = 30.0
 ENDS_WITHIN_S = 45.0
@@ -101,7 +102,7 @@ def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None
     assert {m["name"] for m in bed.a.api.items("/v1/mirrors")} == {m["name"] for m in bed.b.api.items("/v1/mirrors")}
 
 
-@pytest.mark.parametrize("mark", range(1, MIRROR_MARKS + 1))
+@pytest.mark.parametrize("mark", MIRROR_MARKS)
 def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int) -> None:
     volume, mirror = f"k{mark}", f"m{mark}"
     wanted = {"pool": files.POOL, "name": volume, "size_bytes": 16 * MIB, "kind": "iscsi"}
@@ -116,7 +117,7 @@ def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int) -> N
         bed.a.api.change("DELETE", f"/v1/volumes/{volume}?confirm={volume}")
 
 
-@pytest.mark.parametrize("mark", range(1, START_MARKS + 1))
+@pytest.mark.parametrize("mark", START_MARKS)
 def test_a_group_is_started_or_stopped_by_the_next_daemon(startable: Bed, lab_bed: Lab, mark: int) -> None:
     a, b = startable.a, startable.b
     path = f"/v1/groups/{blocks.GROUP}"
