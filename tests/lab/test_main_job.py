@@ -38,5 +38,6 @@ def test_a_share_is_copied_whole_and_then_only_its_change(bed: Bed) -> None:
 
 def test_a_lun_outlives_the_node_that_serves_it(bed: Bed) -> None:
     started_s = time.monotonic()
-    blocks.run(bed, Report())
+    # Here the takeover must happen; how fast it is, the demo measures and holds to its limit.
+    blocks.run(bed, Report(), longest_gap_ms=blocks.TAKES_OVER_WITHIN_S * 1000)
     assert time.monotonic() - started_s < BLOCK_SIDE_WITHIN_S
