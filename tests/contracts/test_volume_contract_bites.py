@@ -334,6 +334,16 @@ class MountsAnything(MemoryVolumes):
         self.mounts[directory] = Mounted(device, read_only)
 
 
+class SaysAlwaysMounted(MemoryVolumes):
+    async def is_mounted(self, device: str, directory: str) -> bool:
+        return True
+
+
+class KnowsTheMountAndNotWhose(MemoryVolumes):
+    async def is_mounted(self, device: str, directory: str) -> bool:
+        return directory in self.mounts
+
+
 # --- snapshots ---
 
 
@@ -444,6 +454,8 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (ForgetsReadOnly, "test_a_read_only_mount_cannot_be_written"),
     (UnmountsWhatIsUsed, "test_a_mounted_volume_is_neither_deleted_nor_unmounted_in_use"),
     (DeletesWhatIsMounted, "test_a_mounted_volume_is_neither_deleted_nor_unmounted_in_use"),
+    (SaysAlwaysMounted, "test_what_is_mounted_where_is_told"),
+    (KnowsTheMountAndNotWhose, "test_what_is_mounted_where_is_told"),
     (MountsAnything, "test_what_has_no_device_or_no_file_system_is_not_mounted"),
     (DeclaresWhatItCannot, "test_snapshots_are_declared_or_unsupported"),
     (CanButDoesNotSay, "test_snapshots_are_declared_or_unsupported"),

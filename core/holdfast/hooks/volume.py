@@ -188,6 +188,10 @@ class VolumeDriver(Driver):
         A file system whose device is gone or void is taken away even while it is in use: nobody can use it.
         """
 
+    @abstractmethod
+    async def is_mounted(self, device: str, directory: str) -> bool:
+        """Whether the file system on `device` is what lies at `directory` now. A device that is not there is not."""
+
     async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
         """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from holdfast.errors import ConflictError, InvalidError, Reason, UnavailableError, named_in
+from holdfast.errors import ConflictError, InvalidError, Reason, named_in
 from holdfast.hooks.volume import VolumeKind
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import ShareDocument
@@ -40,10 +40,7 @@ class Shares:
     async def directory(self, name: str) -> Path:
         """Where a share lies. Raises UnavailableError when its volume is not mounted."""
         share = await self._kept.get(name)
-        root = self._volumes.directory(await self._volumes.document(share.volume))
-        if not await asyncio.to_thread(os.path.ismount, root):
-            raise UnavailableError(f"the volume {share.volume} of the share {name} is not mounted at {root}")
-        return root / share.path
+        return await self._volumes.mounted_directory(share.volume) / share.path
 
     async def create(self, share: ShareDocument, *, validate_only: bool) -> str | None:
         """Make a share; the job's id, or None where only the checks were wanted."""
@@ -77,9 +74,7 @@ class Shares:
         return await self._jobs.start("share.delete", f"share:{name}", {"name": name}, check=check)
 
     async def _make(self, job: JobContext) -> None:
-        root = self._volumes.directory(await self._volumes.document(job.parameters["volume"]))
-        if not await asyncio.to_thread(os.path.ismount, root):
-            raise UnavailableError(f"the volume {job.parameters['volume']} is not mounted at {root}")
+        root = await self._volumes.mounted_directory(job.parameters["volume"])
         await asyncio.to_thread(make_below, root, job.parameters["path"])
 
     async def _record(self, job: JobContext) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast.errors import ConflictError, InvalidError, NoSpaceError, NotFoundError, Reason
+from holdfast.errors import ConflictError, InvalidError, NoSpaceError, NotFoundError, Reason, UnavailableError
 from holdfast.hooks.volume import Volume, VolumeChange, VolumeKind, VolumeSpec
 from holdfast.loading.discovery import PluginHooks
 from holdfast.services.dependents import Dependents, refuse_if_used
@@ -84,7 +84,12 @@ class Volumes:
         elif actual.size_bytes != document.size_bytes:
             drift.append(f"it has {actual.size_bytes} bytes where {document.size_bytes} were recorded")
         used_by = tuple(f"{d.noun}:{d.name}" for d in await self._dependents.of_volume(document.name))
-        mounted_at = str(self.directory(document)) if document.kind is VolumeKind.NAS else None
+        mounted_at = None
+        if document.kind is VolumeKind.NAS and actual is not None:
+            if await self._is_mounted(document, actual):
+                mounted_at = str(self.directory(document))
+            else:
+                drift.append(f"it is not mounted at {self.directory(document)}")
         return VolumeView(
             document.name,
             document.pool,
@@ -96,6 +101,21 @@ class Volumes:
             used_by,
             tuple(drift),
         )
+
+    async def _is_mounted(self, document: VolumeDocument, actual: Volume) -> bool:
+        return await self._drivers.volume().is_mounted(actual.device, str(self.directory(document)))
+
+    async def mounted_directory(self, name: str) -> Path:
+        """Where the file system of a NAS volume lies now.
+
+        Raises UnavailableError when it is not mounted: what is written there would fill the system's own disk.
+        """
+        document = await self._kept.get(name)
+        directory = self.directory(document)
+        actual = await self._drivers.volume().get_volume(document.pool, name)
+        if not await self._is_mounted(document, actual):
+            raise UnavailableError(f"the volume {name} is not mounted at {directory}")
+        return directory
 
     async def create(self, spec: VolumeSpec, label: str, *, validate_only: bool) -> str | None:
         """Make a volume; the job's id, or None where only the checks were wanted."""

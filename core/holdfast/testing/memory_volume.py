@@ -238,6 +238,10 @@ class MemoryVolumes(VolumeDriver):
         self._put(Path(directory), self._files(device))
         self.mounts[directory] = Mounted(device, read_only)
 
+    async def is_mounted(self, device: str, directory: str) -> bool:
+        """See VolumeDriver."""
+        return directory in self.mounts and self.mounts[directory].device == device
+
     def _put(self, place: Path, files: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.rmdir()

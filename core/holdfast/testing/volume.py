@@ -359,6 +359,17 @@ class VolumeContract:
         await bench.driver.mount((await bench.driver.get_volume("kit", "v0")).device, str(place))
         assert (place / "file").read_bytes() == b"kept"
 
+    async def test_what_is_mounted_where_is_told(self, bench: VolumeBench, pool: Pool) -> None:
+        place = await _mounted(bench)
+        device = (await bench.driver.get_volume("kit", "v0")).device
+        other = await bench.driver.create_volume(nas("v1"))
+        assert await bench.driver.is_mounted(device, str(place))
+        assert not await bench.driver.is_mounted(other.device, str(place))
+        assert not await bench.driver.is_mounted("/dev/kit/absent", str(place))
+        assert not await bench.driver.is_mounted(device, str(bench.directory / "elsewhere"))
+        await bench.driver.unmount(str(place))
+        assert not await bench.driver.is_mounted(device, str(place))
+
     async def test_mounting_and_unmounting_again_is_success(self, bench: VolumeBench, pool: Pool) -> None:
         place = await _mounted(bench)
         bench.write(place / "file", b"kept")

@@ -82,6 +82,10 @@ class LvmVolumes(VolumeDriver):
         """See VolumeDriver."""
         await self._mounts.mount(device, directory, read_only=read_only)
 
+    async def is_mounted(self, device: str, directory: str) -> bool:
+        """See VolumeDriver."""
+        return self._mounts.is_mounted(device, directory)
+
     async def unmount(self, directory: str) -> None:
         """See VolumeDriver."""
         await self._mounts.unmount(directory)

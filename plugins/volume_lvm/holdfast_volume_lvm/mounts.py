@@ -93,6 +93,14 @@ class Mounts:
             log.info("unmounted %s", place)
         raise BusyError(f"{place} is still mounted after it was unmounted {_DEEPEST} times")
 
+    def is_mounted(self, device: str, directory: str) -> bool:
+        """See VolumeDriver."""
+        found = self._at(_resolve(directory))
+        try:
+            return found is not None and found.number == self._number(device)
+        except NotFoundError:
+            return False
+
     async def refuse_open(self, volume: LogicalVolume) -> None:
         """Raise BusyError, naming who is known to use it, when a device is held open.
 

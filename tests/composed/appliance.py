@@ -1,0 +1,236 @@
+"""Two whole daemons in one process, with the reference drivers of every role below them.
+
+All of core is real: composition, jobs, SQLite, the API over TLS, the partner over mutual TLS on the loopback. Only
+the mechanisms are models: they share one world, so that what one node does the other one sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from marshmallow import Schema, post_load
+
+from holdfast.__main__ import serve
+from holdfast.compose import Outside, System, compose
+from holdfast.config import ApiSettings, Config, PeerSettings, PluginSettings
+from holdfast.hooks.base import CONTRACT, Driver, Host, Missing, Offer, hookimpl
+from holdfast.hooks.failover import FailoverDriver, MonitorPlan
+from holdfast.hooks.replication import CopyDriver, MirrorDriver
+from holdfast.hooks.target import TargetDriver
+from holdfast.hooks.volume import VolumeDriver
+from holdfast.loading.discovery import Found
+from holdfast.services.plans import read_plan
+from holdfast.system.clock import SystemClock
+from holdfast.system.kernelfs import KernelFs
+from holdfast.testing.fakes import ScriptedCommands
+from holdfast.testing.memory_copy import MemoryCopyDriver, MemoryNetwork
+from holdfast.testing.memory_drbd import Media, Node
+from holdfast.testing.memory_failover import FailoverPair, MemoryFailover
+from holdfast.testing.memory_mirror import MemoryMirrors
+from holdfast.testing.memory_pair import Pair
+from holdfast.testing.memory_target import MemoryTargets
+from holdfast.testing.memory_volume import MemoryVolumes
+
+WAIT_S = 20
+ENDED = ("done", "undone", "failed", "cancelled")
+
+
+class NoSettings(Schema):
+    """A plugin without settings."""
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return data
+
+
+@dataclass
+class World:
+    """What both nodes' mechanisms have in common: the wires between them."""
+
+    mirrors: Pair = field(default_factory=Pair)
+    copies: MemoryNetwork = field(default_factory=MemoryNetwork)
+    failover: FailoverPair = field(default_factory=FailoverPair)
+
+
+class _Mirrors(MemoryMirrors):
+    """Mirrors over whatever volumes the node has."""
+
+    def __init__(self, node: Node, volumes: MemoryVolumes) -> None:
+        super().__init__(node)
+        self._volumes = volumes
+
+    def _media(self, device: str) -> Media:
+        for volume in self._volumes.volumes.values():
+            if volume.device == device and device not in self.node.media:
+                self.add_device(device, volume.size_bytes)
+        return super()._media(device)
+
+
+async def nothing_missing(settings: Any, host: Host) -> tuple[Missing, ...]:
+    return ()
+
+
+def offer_of(name: str, driver: Driver) -> Offer[Any]:
+    """An offer whose opener gives a driver that exists already."""
+
+    async def open_it(settings: Any, host: Host) -> Driver:
+        return driver
+
+    return Offer(name, CONTRACT, NoSettings, nothing_missing, open_it)
+
+
+class Mechanisms:
+    """One node's plugin for every role, its drivers in a test's hands."""
+
+    def __init__(self, world: World, node: str, directory: Path) -> None:
+        def plan() -> MonitorPlan:
+            found = read_plan(directory / "state")
+            assert found is not None
+            return found.plan
+
+        self.volumes = MemoryVolumes(directory / "content")
+        self.copies = MemoryCopyDriver(world.copies)
+        self.mirrors = _Mirrors(world.mirrors.nodes[node], self.volumes)
+        self.targets = MemoryTargets(lambda device: True)
+        self.failover = MemoryFailover(world.failover, node, plan)
+
+    @hookimpl
+    def volume_driver(self) -> Offer[VolumeDriver]:
+        return offer_of("memory-volumes", self.volumes)
+
+    @hookimpl
+    def copy_driver(self) -> Offer[CopyDriver]:
+        return offer_of("memory-copies", self.copies)
+
+    @hookimpl
+    def mirror_driver(self) -> Offer[MirrorDriver]:
+        return offer_of("memory-mirrors", self.mirrors)
+
+    @hookimpl
+    def target_driver(self) -> Offer[TargetDriver]:
+        return offer_of("memory-targets", self.targets)
+
+    @hookimpl
+    def failover_driver(self) -> Offer[FailoverDriver]:
+        return offer_of("memory-failover", self.failover)
+
+
+class Refused(Exception):
+    """A problem, or a job that did not end well."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        super().__init__(f"{status}: {problem}")
+
+
+class Appliance:
+    """One running daemon, and its API as a client has it."""
+
+    def __init__(self, config: Config, system: System, mechanisms: Mechanisms | None) -> None:
+        self.config = config
+        self.system = system
+        self._mechanisms = mechanisms
+        context = ssl.create_default_context(cadata=system.identity.certificate_path.read_text())
+        context.check_hostname = False
+        token = (config.state_dir / "token").read_text().strip()
+        self.http = aiohttp.ClientSession(
+            f"https://{config.api.address}:{config.api.port}",
+            connector=aiohttp.TCPConnector(ssl=context),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    @property
+    def mechanisms(self) -> Mechanisms:
+        """The models below this daemon."""
+        assert self._mechanisms is not None
+        return self._mechanisms
+
+    async def call(self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Any:
+        """Send a document; the answer's document. Raises Refused."""
+        async with self.http.request(method, path, json=body, headers=headers) as answer:
+            document = await answer.json(content_type=None)
+            if answer.status >= 400:
+                raise Refused(answer.status, document)
+            return document
+
+    async def get(self, path: str) -> Any:
+        """What is there."""
+        return await self.call("GET", path)
+
+    async def items(self, path: str) -> list[Any]:
+        """The first page of a list."""
+        found: list[Any] = (await self.get(path))["items"]
+        return found
+
+    async def change(self, method: str, path: str, body: Any = None) -> Any:
+        """Change something and wait for the job's end; its document. Raises Refused."""
+        sent = None if method == "DELETE" else body or {}
+        job = await self.call(method, path, sent, headers={"Prefer": f"wait={WAIT_S}"})
+        if job["state"] != "done":
+            assert job["state"] in ENDED, job
+            raise Refused(200, job["error"] or {})
+        return job
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody has now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def no_commands() -> Outside:
+    """A machine on which every command fails the test: the models need none."""
+    return Outside(ScriptedCommands(lambda argv, data: None), KernelFs(), SystemClock())
+
+
+@contextlib.asynccontextmanager
+async def running(
+    node: str,
+    directory: Path,
+    found: Sequence[Found],
+    mechanisms: Mechanisms | None = None,
+    *,
+    settings: Mapping[str, PluginSettings] | None = None,
+) -> AsyncIterator[Appliance]:
+    """A daemon that answers, with the plugins that were found and their sections of the settings file."""
+    api, peer, pairing = free_ports(3)
+    config = Config(
+        node,
+        state_dir=directory / "state",
+        run_dir=directory / "run",
+        mount_dir=directory / "mounts",
+        api=ApiSettings("127.0.0.1", api),
+        peer=PeerSettings("127.0.0.1", peer, pairing, replication_address="127.0.0.1"),
+        plugins=settings or {},
+    )
+    async with compose(config, no_commands(), plugins=tuple(found)) as system, serve(system):
+        appliance = Appliance(config, system, mechanisms)
+        async with appliance.http:
+            yield appliance
+
+
+@contextlib.asynccontextmanager
+async def running_model(world: World, node: str, directory: Path) -> AsyncIterator[Appliance]:
+    """A daemon over the reference drivers."""
+    mechanisms = Mechanisms(world, node, directory)
+    plugins = (Found("memory", None, None, mechanisms, None),)
+    async with running(node, directory, plugins, mechanisms) as appliance:
+        yield appliance
+
+
+async def pair(a: Appliance, b: Appliance) -> None:
+    """Make two nodes a pair, by the one-time code."""
+    offer = await a.call("POST", "/v1/pairing/offer", {})
+    where = {"address": "127.0.0.1", "port": offer["port"], "code": offer["code"]}
+    await b.call("POST", "/v1/pairing/join", where)
