@@ -13,7 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from holdfast.compose import System, compose, real_outside
+from holdfast.compose.daemon import System, compose
+from holdfast.compose.outside import real_outside
 from holdfast.config import Config, read_arguments
 from holdfast.errors import HoldfastError
 from holdfast.services.steps import StepObserver
@@ -25,8 +26,8 @@ log = logging.getLogger("holdfast")
 async def write_first_token(system: System, path: Path) -> None:
     """Make a token for the administrator of this node if none is on disk, mode 0600."""
     if not await asyncio.to_thread(path.exists):
-        await system.tokens.forget_all("first")
-        token = await system.tokens.make("first")
+        await system.ground.tokens.forget_all("first")
+        token = await system.ground.tokens.make("first")
         await asyncio.to_thread(write_atomically, path, f"{token.reveal()}\n".encode(), mode=0o600)
 
 
@@ -34,22 +35,22 @@ async def write_first_token(system: System, path: Path) -> None:
 async def serve(system: System) -> AsyncIterator[None]:
     """Recover what was interrupted, bring reality back to intent, and answer requests until left."""
     await write_first_token(system, system.config.state_dir / "token")
-    partner = await asyncio.to_thread(system.partners.load)
+    partner = await asyncio.to_thread(system.partner.partners.load)
     if partner is not None:
-        await system.set_partner(partner)
+        await system.partner.set_partner(partner)
     runner = web.AppRunner(system.app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(system.identity.certificate_path, system.identity.key_path)
+    tls.load_cert_chain(system.partner.identity.certificate_path, system.partner.identity.key_path)
     settings = system.config.api
     try:
         await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
         log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
         # First what is needed to stand on, then the jobs that stood on it.
-        await system.reconciler.once()
-        await system.jobs.recover()
+        await system.services.reconciler.once()
+        await system.ground.jobs.recover()
         async with asyncio.TaskGroup() as tasks:
-            forever = tasks.create_task(system.reconciler.forever())
+            forever = tasks.create_task(system.services.reconciler.forever())
             try:
                 yield
             finally:

@@ -20,6 +20,11 @@ PLANTED = {
         ("core/holdfast/system/planted.py", "import holdfast.hooks", "holdfast.system.planted -> holdfast.hooks"),
         ("core/holdfast/store/planted.py", "import holdfast.peer", "holdfast.store.planted -> holdfast.peer"),
         ("core/holdfast/api/planted.py", "import holdfast.compose", "holdfast.api.planted -> holdfast.compose"),
+        (
+            "core/holdfast/services/planted3.py",
+            "import holdfast.compose.ground",
+            "holdfast.services.planted3 -> holdfast.compose.ground",
+        ),
     ],
     "pure-planning": [
         ("core/holdfast/planning/planted.py", "import asyncio", "holdfast.planning.planted -> asyncio"),

@@ -18,7 +18,8 @@ import aiohttp
 from marshmallow import Schema, post_load
 
 from holdfast.__main__ import serve
-from holdfast.compose import Outside, System, compose
+from holdfast.compose.daemon import System, compose
+from holdfast.compose.outside import Outside
 from holdfast.config import ApiSettings, Config, PeerSettings, PluginSettings
 from holdfast.hooks.base import CONTRACT, Driver, Host, Missing, Offer, hookimpl
 from holdfast.hooks.failover import FailoverDriver, MonitorPlan
@@ -138,7 +139,7 @@ class Appliance:
         self.config = config
         self.system = system
         self._mechanisms = mechanisms
-        context = ssl.create_default_context(cadata=system.identity.certificate_path.read_text())
+        context = ssl.create_default_context(cadata=system.partner.identity.certificate_path.read_text())
         context.check_hostname = False
         token = (config.state_dir / "token").read_text().strip()
         self.http = aiohttp.ClientSession(

@@ -113,7 +113,7 @@ async def test_what_is_used_is_not_destroyed_and_its_user_is_named(nodes: Nodes,
 async def test_a_mirror_without_the_partner_is_refused_and_leaves_nothing(nodes: Nodes) -> None:
     a, b = nodes
     await a.change("POST", "/v1/volumes", {"pool": "main", "name": "disk", "size_bytes": 4 * MIB, "kind": "iscsi"})
-    await b.system.peer_server.stop()
+    await b.system.partner.server.stop()
     with pytest.raises(Refused) as refused:
         await a.change("POST", "/v1/mirrors", {"name": "m", "volumes": ["disk"], "first_sync": "zero"})
     assert "b" in str(refused.value.problem)
@@ -137,5 +137,5 @@ async def test_a_file_system_unmounted_from_outside_is_told_and_mounted_again(no
         await a.change("POST", "/v1/shares", {"name": "docs", "volume": "files", "path": "docs"})
     assert "not mounted" in str(refused.value.problem)
 
-    await a.system.reconciler.once()
+    await a.system.services.reconciler.once()
     assert await a.get("/v1/volumes/files") == mounted

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from holdfast.compose import host_maker, real_outside
+from holdfast.compose.outside import host_maker, real_outside
 from holdfast.config import Config, read_arguments
 from holdfast.errors import HoldfastError, InvalidError
 from holdfast.loading.discovery import PluginHooks, find_plugins

@@ -1,0 +1,56 @@
+"""What every service stands on, whatever its noun."""
+
+from __future__ import annotations
+
+from holdfast.compose.documents import Documents
+from holdfast.config import Config
+from holdfast.loading.discovery import PluginHooks
+from holdfast.services.drivers import Drivers
+from holdfast.services.events import Events
+from holdfast.services.jobs import Jobs
+from holdfast.services.partner import PartnerLink
+from holdfast.services.plans import Plans
+from holdfast.services.steps import StepObserver
+from holdfast.store.database import Database
+from holdfast.store.events import EventLog
+from holdfast.store.jobs import JobStore
+from holdfast.store.runs import Runs
+from holdfast.store.secrets import Secrets
+from holdfast.store.tokens import Tokens
+from holdfast.system.clock import Clock
+
+
+class Ground:
+    """The store, the drivers, the jobs and the partner, made once."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        database: Database,
+        hooks: PluginHooks,
+        drivers: Drivers,
+        observe_step: StepObserver | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.hooks = hooks
+        self.drivers = drivers
+        self.documents = Documents(database, clock)
+        self.dependents = self.documents.dependents()
+        self.runs = Runs(database, clock)
+        self.secrets = Secrets(database)
+        self.tokens = Tokens(database, clock)
+        self.events = Events(EventLog(database, clock))
+        self.jobs = Jobs(JobStore(database, clock), clock, self.events, node=config.node, observe_step=observe_step)
+        self.partner = PartnerLink(clock)
+        self.plans = Plans(
+            node=config.node,
+            state_dir=config.state_dir,
+            drivers=drivers,
+            secrets=self.secrets,
+            links=self.documents.links,
+            mirrors=self.documents.mirrors,
+            targets=self.documents.targets,
+            groups=self.documents.groups,
+        )

@@ -1,0 +1,57 @@
+"""The ways to the other node: who it is, how it is called, and what it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from holdfast.compose.ground import Ground
+from holdfast.compose.services import Services
+from holdfast.peer.client import PeerClient, PeerTimeouts
+from holdfast.peer.identity import Identity
+from holdfast.peer.pairing import Pairing
+from holdfast.peer.partner import Partner, PartnerFile
+from holdfast.peer.server import CallContext, PeerServer
+from holdfast.services.nodes import Nodes
+from holdfast.services.partner import PeerHandler
+
+
+class PartnerSide:
+    """What is made once, and told later who the partner is."""
+
+    def __init__(self, ground: Ground, services: Services, identity: Identity) -> None:
+        peer = ground.config.peer
+        self._ground = ground
+        self.identity = identity
+        self.partners = PartnerFile(ground.config.state_dir / "partner.json")
+        self.client = PeerClient(identity, None, PeerTimeouts())
+        self.server = PeerServer(identity, address=peer.address, port=peer.port, clock=ground.clock)
+        for operation, handler in services.peer_handlers():
+            self.server.add(operation, _in_job_of_caller(handler))
+        self.pairing = Pairing(
+            identity,
+            self.partners,
+            ground.clock,
+            listen_address=peer.address,
+            pairing_port=peer.pairing_port,
+            peer_port=peer.port,
+            on_paired=self.set_partner,
+        )
+        self.nodes = Nodes(identity, self.pairing, ground.partner, ground.clock)
+
+    async def set_partner(self, partner: Partner) -> None:
+        """Serve a partner, and call it, from now on."""
+        self.client.set_partner(partner)
+        self._ground.partner.set(partner.node, self.client)
+        self.nodes.set_partner(partner)
+        self._ground.plans.set_partner(partner.node, partner.key)
+        await self.server.start(partner)
+        if self._ground.drivers.has("failover"):
+            await self._ground.plans.write_if_possible()
+
+
+def _in_job_of_caller(handler: PeerHandler) -> Callable[[dict[str, Any], CallContext], Awaitable[Any]]:
+    async def answer(body: dict[str, Any], context: CallContext) -> Any:
+        return await handler(body, context.job_id)
+
+    return answer

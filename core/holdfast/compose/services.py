@@ -1,0 +1,74 @@
+"""What may be done: one statement for each service, each after those that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.compose.ground import Ground
+from holdfast.services.group_jobs import GroupJobs
+from holdfast.services.groups import Groups
+from holdfast.services.links import Links
+from holdfast.services.mirror_jobs import MirrorJobs
+from holdfast.services.mirror_sides import MirrorSides
+from holdfast.services.mirrors import Mirrors
+from holdfast.services.partner import PeerHandler
+from holdfast.services.pools import Pools
+from holdfast.services.preflight import Preflight
+from holdfast.services.reconcile import Reconciler
+from holdfast.services.replicas import Replicas
+from holdfast.services.shares import Shares
+from holdfast.services.snapshots import Snapshots
+from holdfast.services.targets import Targets
+from holdfast.services.tasks import Tasks
+from holdfast.services.volumes import Volumes
+
+
+class Services:
+    """Every service of the daemon that speaks of storage."""
+
+    def __init__(self, ground: Ground) -> None:
+        node, clock, config = ground.config.node, ground.clock, ground.config
+        jobs, drivers, hooks, secrets = ground.jobs, ground.drivers, ground.hooks, ground.secrets
+        kept, dependents, partner, plans = ground.documents, ground.dependents, ground.partner, ground.plans
+        # The file side.
+        self.pools = Pools(kept.pools, jobs, drivers, dependents)
+        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, hooks, config.mount_dir)
+        self.snapshots = Snapshots(kept.volumes, jobs, drivers)
+        self.shares = Shares(kept.shares, self.volumes, jobs, dependents)
+        self.replicas = Replicas(kept.agents, kept.replicas, secrets, self.shares, jobs, drivers, dependents)
+        self.tasks = Tasks(
+            kept.tasks, ground.runs, secrets, self.shares, self.snapshots, jobs, drivers, hooks, config.run_dir
+        )
+        # The block side.
+        address = config.peer.replication_address
+        self.sides = MirrorSides(kept.mirrors, kept.volumes, drivers, plans, node=node, replication_address=address)
+        self.mirrors = Mirrors(kept.mirrors, kept.volumes, jobs, drivers, dependents, partner, self.sides, node=node)
+        MirrorJobs(
+            kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, hooks, clock, node=node
+        )
+        self.targets = Targets(kept.targets, kept.mirrors, secrets, jobs, drivers, dependents, partner, plans, hooks)
+        self.links = Links(kept.links, jobs, drivers, partner, plans)
+        self.preflight = Preflight(kept.groups, kept.mirrors, kept.targets, drivers, partner, plans, node=node)
+        self.groups = Groups(
+            kept.groups, kept.mirrors, kept.targets, jobs, drivers, partner, plans, self.preflight, node=node
+        )
+        GroupJobs(self.groups, self.sides, jobs, drivers, partner, hooks, clock, node=node)
+        self.reconciler = Reconciler(
+            pools=self.pools,
+            volumes=self.volumes,
+            replicas=self.replicas,
+            sides=self.sides,
+            groups=self.groups,
+            mirror_documents=kept.mirrors,
+            group_documents=kept.groups,
+            plans=plans,
+            partner=partner,
+            drivers=drivers,
+            events=ground.events,
+            clock=clock,
+        )
+
+    def peer_handlers(self) -> Iterator[tuple[str, PeerHandler]]:
+        """What the partner may ask of this node: the operation's word, and who answers it."""
+        for service in (self.sides, self.targets, self.links, self.groups, self.preflight):
+            yield from service.handlers().items()
