@@ -49,18 +49,24 @@ CASES += [(f"the pool name {name!r:.20}", "pools", {**POOL, "name": name}, "name
 
 
 @pytest.fixture(scope="module")
-def product(lab_session: Lab) -> Iterator[Bed]:
-    """A node with a pool and a volume."""
+def product(lab_session: Lab) -> Iterator[tuple[Bed, Any]]:
+    """A node with a pool and a volume, and what was to be seen of it before anything bad was sent."""
     bed = begin_anew(lab_session)
     bed.a.api.change("POST", "/v1/pools", {"name": "main", "disks": [bed.a.node.device("data")]})
+    blank = seen(bed)
     bed.a.api.change("POST", "/v1/volumes", {**VOLUME, "name": "files"})
-    yield bed
+    before = seen(bed)
+    assert all(old != new for old, new in zip(blank, before, strict=True)), "a change would go unseen"
+    yield bed, before
     end(bed)
 
 
 @pytest.fixture
-def bed(product: Bed, lab_bed: Lab) -> Bed:
-    return product
+def bed(product: tuple[Bed, Any], lab_bed: Lab) -> Iterator[Bed]:
+    """The node; whatever the test sends to it, nothing of it may have changed since the first test."""
+    bed, before = product
+    yield bed
+    assert seen(bed) == before
 
 
 def seen(bed: Bed) -> Any:
@@ -83,31 +89,25 @@ def assert_problem(answer: Answer, *statuses: int) -> None:
 def test_bad_input_gets_a_problem_that_names_the_field(
     bed: Bed, what: str, noun: str, body: dict[str, Any], field: str
 ) -> None:
-    before = seen(bed)
     answer = bed.a.api.send("POST", f"/v1/{noun}", json.dumps(body).encode(), headers={"Prefer": "wait=20"})
     assert_problem(answer, 400, 404, 409, 507)
     named = [reason["field"] for reason in answer.document["reasons"] if reason["field"]]
     assert any(name == field or name.startswith(f"{field}.") for name in named), named
-    assert seen(bed) == before
 
 
 @pytest.mark.parametrize("data", [b"{", b"size_bytes=1", b"[]", b"7", b'{"size_bytes": NaN}', b"\xff\xfe"])
 def test_what_is_no_object_in_json_gets_a_problem_that_names_the_body(bed: Bed, data: bytes) -> None:
-    before = seen(bed)
     answer = bed.a.api.send("POST", "/v1/volumes", data)
     assert_problem(answer, 400)
     assert [reason["field"] for reason in answer.document["reasons"]] == ["(body)"]
-    assert seen(bed) == before
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer hf_wrong"}, {"Authorization": "Basic cm9vdDo="}])
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/volumes"), ("GET", "/v1/pools"), ("GET", "/v1/nowhere")])
 def test_without_a_token_nothing_is_said_or_done(bed: Bed, method: str, path: str, headers: dict[str, str]) -> None:
-    before = seen(bed)
     data = json.dumps(VOLUME).encode() if method == "POST" else None
     answer = bed.a.api.send(method, path, data, headers=headers, with_token=False)
     assert_problem(answer, 401)
-    assert seen(bed) == before
 
 
 def test_an_unknown_node_is_named(bed: Bed) -> None:
@@ -118,14 +118,10 @@ def test_an_unknown_node_is_named(bed: Bed) -> None:
 
 @pytest.mark.parametrize("name", ["-rf", "two%20words", "..%2F..%2Fetc", "a%0Ab", "n" * 300])
 def test_a_name_in_the_path_is_held_to_the_same(bed: Bed, name: str) -> None:
-    before = seen(bed)
     answer = bed.a.api.send("DELETE", f"/v1/volumes/{name}?confirm={name}")
     assert_problem(answer, 400, 404)
-    assert seen(bed) == before
 
 
 def test_what_holds_data_is_not_destroyed_without_its_name(bed: Bed) -> None:
-    before = seen(bed)
     assert_problem(bed.a.api.send("DELETE", "/v1/volumes/files"), 428)
     assert_problem(bed.a.api.send("DELETE", "/v1/volumes/files?confirm=fine"), 428)
-    assert seen(bed) == before
