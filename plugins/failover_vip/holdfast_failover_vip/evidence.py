@@ -43,8 +43,8 @@ class Evidence:
         self._sign_s = now_s
         """The last sign of life, or the moment from which silence counts."""
         self._heartbeat_s: float | None = None
-        self._suspicions: deque[float] = deque()
-        self._is_suspecting = False
+        self._returns: deque[float] = deque()
+        """When the partner, its kernel included, came back from a silence that nearly made it dead."""
         self._pings: dict[int, float] = {}
         self._ping_run_s: float | None = None
         self._ping_answer_s: float | None = None
@@ -61,11 +61,11 @@ class Evidence:
             entry.arrivals.extend([False] * min(sequence - entry.sequence - 1, LOSS_WINDOW))
         entry.arrivals.append(True)
         entry.sequence = sequence
-        entry.heard_s = self._heartbeat_s = now_s
         if hears_this_link:
             entry.both_ways_s = now_s
         self._was_silent = False
         self._sign(now_s)
+        entry.heard_s = self._heartbeat_s = now_s
 
     def echo(self, link: str, now_s: float) -> None:
         """The partner's kernel answered an echo on `link`."""
@@ -88,6 +88,9 @@ class Evidence:
             entry.probes = [*entry.probes[-9:], now_s]
 
     def _sign(self, now_s: float) -> None:
+        # A monitor that is late on a busy machine, while its kernel echoes, comes and goes nowhere.
+        if self._heartbeat_s is not None and _ms(now_s - self._sign_s) >= self._timers.isolated_ms:
+            self._returns.append(now_s)
         self._sign_s = now_s
         self._answers_since_sign = 0
         for entry in self._links.values():
@@ -126,19 +129,15 @@ class Evidence:
             entry.probes.clear()
 
     def tick(self, now_s: float) -> None:
-        """Notice what did not happen: the beginning of a suspicion, and a gap in the pings."""
+        """Notice what did not happen, a gap in the pings, and forget what is long ago."""
         overdue = [sent_s for sent_s in self._pings.values() if now_s - sent_s >= self._timers.burst_ms / 1000]
         patience_s = self._timers.gap_probes * self._timers.burst_ms / 1000
         if len(overdue) >= self._timers.gap_probes and now_s - min(overdue) >= patience_s:
             self._ping_run_s = None
         if len(self._pings) > 50:
             del self._pings[min(self._pings)]
-        is_silent = self.suspects(now_s)
-        if is_silent and not self._is_suspecting and self._heartbeat_s is not None:
-            self._suspicions.append(now_s)
-        self._is_suspecting = is_silent
-        while self._suspicions and now_s - self._suspicions[0] > self._timers.flapping_window_ms / 1000:
-            self._suspicions.popleft()
+        while self._returns and now_s - self._returns[0] > self._timers.flapping_window_ms / 1000:
+            self._returns.popleft()
 
     def suspects(self, now_s: float) -> bool:
         """Whether the partner's monitor has been silent for so long that bursts are due."""
@@ -166,7 +165,7 @@ class Evidence:
             was_silent=self._was_silent,
             links_up_before=self._count_links_up(),
             links=len(self._links),
-            is_flapping=len(self._suspicions) > self._timers.flapping_count,
+            is_flapping=len(self._returns) > self._timers.flapping_count,
             ping=self._ping_facts(now_s),
         )
 

@@ -30,7 +30,7 @@ class Timers:
     flapping_dead_ms: int = 2000
     """T_dead of a partner that came and went too often."""
     flapping_count: int = 5
-    """Suspicions within `flapping_window_ms` that make a flapping partner."""
+    """Returns from a silence of `isolated_ms` or more, within `flapping_window_ms`, that make a flapping partner."""
     flapping_window_ms: int = 60_000
     alone_ms: int = 5000
     """A node that started and hears nobody waits this long before it judges itself alone."""

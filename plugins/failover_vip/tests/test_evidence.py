@@ -159,11 +159,23 @@ def test_a_pause_of_our_own_voids_silence_probes_and_pings() -> None:
 
 def test_a_partner_that_comes_and_goes_is_flapping_and_is_forgiven_later() -> None:
     world = World()
+    world.run(200, beats=LINKS)
     for _ in range(T.flapping_count + 1):
+        assert not world.evidence.facts(world.now_s).is_flapping
+        world.run(T.isolated_ms)
         world.run(200, beats=LINKS)
-        world.run(200)
     assert world.evidence.facts(world.now_s).is_flapping
     world.run(T.flapping_window_ms, beats=LINKS)
+    assert not world.evidence.facts(world.now_s).is_flapping
+
+
+def test_a_partner_that_is_late_while_its_kernel_echoes_does_not_flap() -> None:
+    world = World()
+    for _ in range(3 * T.flapping_count):
+        world.run(200, beats=LINKS)
+        world.run(T.suspect_ms + 100)
+        world.run(200, echoes=LINKS)
+        world.run(T.suspect_ms + 50)
     assert not world.evidence.facts(world.now_s).is_flapping
 
 
