@@ -43,6 +43,12 @@ class InvalidError(HoldfastError):
     code = "invalid"
 
 
+class KeyReusedError(InvalidError):
+    """An idempotency key names one request, and came with another."""
+
+    code = "idempotency-key-reused"
+
+
 class NotFoundError(HoldfastError):
     """The named thing does not exist."""
 
@@ -59,6 +65,12 @@ class RefusedError(ConflictError):
     """The change is possible but unsafe as things are: every reason is listed."""
 
     code = "refused"
+
+
+class PreconditionError(ConflictError):
+    """What the caller saw when it decided is no longer so: it reads again."""
+
+    code = "precondition-failed"
 
 
 class ConfirmationError(ConflictError):

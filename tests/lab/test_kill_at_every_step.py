@@ -64,13 +64,17 @@ def die(bed: Bed, kind: str, mark: int, path: str, body: Any) -> dict[str, Any]:
         return bed.a.node.services()[DAEMON]["starts"] or 0
 
     before = starts()
+    key = {"Idempotency-Key": f"{kind}-{mark}"}
     bed.a.node.write_file(ORDER, json.dumps({"kind": kind, "mark": mark}).encode())
     with suppress(OSError):  # the daemon may be gone before it has answered
-        bed.a.api.call("POST", path, body)
+        bed.a.api.call("POST", path, body, headers=key)
     wait_for(lambda: starts() > before, DIES_WITHIN_S, f"the daemon dies at mark {mark} of {kind}")
     bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
     job: dict[str, Any] = bed.a.api.items("/v1/jobs")[0]
     assert job["kind"] == kind
+    # Whoever got no answer asks again, and is told of that job: there is no second one.
+    assert bed.a.api.call("POST", path, body, headers=key)["id"] == job["id"]
+    assert bed.a.api.items("/v1/jobs")[0]["id"] == job["id"]
     with suppress(Refused):
         bed.a.api.follow(job, kind, within_s=ENDS_WITHIN_S)
     job = bed.a.api.get(f"/v1/jobs/{job['id']}")

@@ -17,8 +17,10 @@ from holdfast.errors import (
     DeniedError,
     HoldfastError,
     InvalidError,
+    KeyReusedError,
     NoSpaceError,
     NotFoundError,
+    PreconditionError,
     Reason,
     SystemCommandError,
     UnavailableError,
@@ -32,9 +34,11 @@ log = logging.getLogger(__name__)
 # The nearest class upwards decides.
 STATUS: Mapping[type[HoldfastError], int] = {
     InvalidError: 400,
+    KeyReusedError: 422,
     DeniedError: 401,
     NotFoundError: 404,
     ConflictError: 409,
+    PreconditionError: 412,
     ConfirmationError: 428,
     UnsupportedError: 501,
     UnavailableError: 503,

@@ -41,7 +41,15 @@ def routes(nodes: Nodes, drivers: Drivers, reconciler: Reconciler) -> tuple[Rout
 
     return (
         Route("GET", "/v1/node", "This node, its partner, and what drifted from intent.", show),
-        Route("POST", "/v1/pairing/offer", "Show a one-time code to pair with.", offer, body=NoFields, status=201),
+        Route(
+            "POST",
+            "/v1/pairing/offer",
+            "Show a one-time code to pair with.",
+            offer,
+            body=NoFields,
+            status=201,
+            shows_secret=True,
+        ),
         Route("POST", "/v1/pairing/join", "Pair with the node that shows a code.", join, body=JoinSchema, status=201),
         Route("GET", "/v1/plugins", "Every plugin, its state and the reasons, by name.", plugins),
     )

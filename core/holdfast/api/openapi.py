@@ -11,6 +11,9 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
 from holdfast import __version__
+from holdfast.api.etags import is_shown, is_tagged
+from holdfast.api.keys import SCHEMA as KEY
+from holdfast.api.keys import takes_key
 from holdfast.api.routes import Route
 
 PROBLEM = {
@@ -36,6 +39,14 @@ PROBLEM = {
         },
     },
 }
+
+TAG = "stands for the intent on record on this node, not for what the machine says beside it"
+AS_SEEN = "the ETag that the document had when it was read; 412 if it has another by now"
+ONCE = (
+    "A new word, such as a UUID, for each change. Asked again with the same key within 24 hours, the first request's "
+    "job, or its answer, comes again, with `Idempotency-Replayed: true`, and nothing is done. 422 if the key was used "
+    "for another request, 409 while the first is under way; a request that was refused may be repeated."
+)
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
@@ -66,6 +77,7 @@ def _operation(route: Route) -> dict[str, Any]:
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     parameters.append({"in": "query", "schema": route.query})
+    parameters += _headers(route)
     good = "text/event-stream" if route.is_stream else "application/json"
     responses: dict[str, Any] = {
         str(route.status): {"description": "the answer", "content": {good: {"schema": {}}}},
@@ -74,6 +86,8 @@ def _operation(route: Route) -> dict[str, Any]:
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         },
     }
+    if is_shown(route):
+        responses[str(route.status)]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": TAG}}
     if route.changes:
         responses["202"] = {
             "description": "a job was started; its document",
@@ -90,6 +104,15 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
     return operation
+
+
+def _headers(route: Route) -> list[dict[str, Any]]:
+    found = []
+    if takes_key(route):
+        found.append({"in": "header", "name": "Idempotency-Key", "schema": KEY, "description": ONCE})
+    if route.method != "GET" and is_tagged(route):
+        found.append({"in": "header", "name": "If-Match", "schema": {"type": "string"}, "description": AS_SEEN})
+    return found
 
 
 def _operation_id(route: Route) -> str:

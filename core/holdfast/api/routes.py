@@ -75,6 +75,8 @@ class Route:
     changes: bool = False
     """It starts a job: it takes `validate_only`, and `Prefer: wait=N`."""
     is_stream: bool = False
+    shows_secret: bool = False
+    """Its answer is shown once, and never kept under an idempotency key."""
     tags: Sequence[str] = field(default_factory=tuple)
 
 

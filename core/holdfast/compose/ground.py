@@ -10,10 +10,13 @@ from holdfast.services.events import Events
 from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink
 from holdfast.services.plans import Plans
+from holdfast.services.requests import Claims
 from holdfast.services.steps import StepObserver
 from holdfast.store.database import Database
 from holdfast.store.events import EventLog
+from holdfast.store.intent import Revisions
 from holdfast.store.jobs import JobStore
+from holdfast.store.keys import Keys
 from holdfast.store.runs import Runs
 from holdfast.store.secrets import Secrets
 from holdfast.store.tokens import Tokens
@@ -38,11 +41,13 @@ class Ground:
         self.drivers = drivers
         self.documents = Documents(database, clock)
         self.dependents = self.documents.dependents()
+        self.revisions = Revisions(database)
         self.runs = Runs(database, clock)
         self.secrets = Secrets(database)
         self.tokens = Tokens(database, clock)
         self.events = Events(EventLog(database, clock))
         self.jobs = Jobs(JobStore(database, clock), clock, self.events, node=config.node, observe_step=observe_step)
+        self.claims = Claims(Keys(database, clock))
         self.partner = PartnerLink(clock)
         self.plans = Plans(
             node=config.node,

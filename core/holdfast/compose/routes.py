@@ -25,4 +25,6 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *jobs.routes(ground.jobs),
         *events.routes(ground.events),
     ]
-    return app.build(routes, who_is=ground.tokens.label_of, jobs=ground.jobs)
+    return app.build(
+        routes, who_is=ground.tokens.label_of, jobs=ground.jobs, claims=ground.claims, revisions=ground.revisions
+    )

@@ -15,6 +15,7 @@ from typing import Any
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, Reason
 from holdfast.services.events import Events
+from holdfast.services.requests import take_terms
 from holdfast.services.steps import Act, JobContext, JobDefinition, StepObserver
 from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState
 from holdfast.system.clock import Clock
@@ -71,19 +72,22 @@ class Jobs:
         """Start a job and return its id once it is durable.
 
         `locks` are taken first, then `check` runs and may refuse: nothing can change between it and the job.
+        The terms of the request that asks hold for the job: what it must have seen, and the key it is kept under.
         Raises BusyError naming the job that holds a lock, or what `check` raises; then nothing happened.
         """
-        definition = self._definitions[kind]
+        definition, terms = self._definitions[kind], take_terms()
         wanted = sorted({target, *locks})
         self.refuse_if_held(wanted)
         for name in wanted:
             self._held[name] = f"{kind} of {target}"
         try:
+            if terms.precondition is not None:
+                await terms.precondition()
             if check is not None:
                 await check()
             steps = [step.name for step in definition.steps]
             plain = {**to_plain(parameters), "_locks": wanted}
-            job_id = await self._store.add(kind, target, plain, steps, self._node)
+            job_id = await self._store.add(kind, target, plain, steps, self._node, claim=terms.claim)
         except BaseException:
             self._release(wanted)
             raise

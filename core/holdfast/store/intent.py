@@ -31,24 +31,24 @@ class Intents(Generic[T]):
     def __init__(self, database: Database, clock: Clock, kind: str, document: type[T]) -> None:
         self._database = database
         self._clock = clock
-        self._kind = kind
+        self.kind = kind
         self._document = document
 
     async def find(self, name: str) -> Kept[T] | None:
         """The document of that name, or None."""
-        rows = await self._database.rows("SELECT * FROM intent WHERE kind=? AND name=?", (self._kind, name))
+        rows = await self._database.rows("SELECT * FROM intent WHERE kind=? AND name=?", (self.kind, name))
         return self._kept(rows[0]) if rows else None
 
     async def get(self, name: str) -> T:
         """The document of that name. Raises NotFoundError."""
         kept = await self.find(name)
         if kept is None:
-            raise NotFoundError(f"there is no {self._kind} {name!r}")
+            raise NotFoundError(f"there is no {self.kind} {name!r}")
         return kept.document
 
     async def all(self) -> dict[str, T]:
         """All documents by name, in the order of their names."""
-        rows = await self._database.rows("SELECT * FROM intent WHERE kind=? ORDER BY name", (self._kind,))
+        rows = await self._database.rows("SELECT * FROM intent WHERE kind=? ORDER BY name", (self.kind,))
         return {row["name"]: self._kept(row).document for row in rows}
 
     async def put(self, name: str, document: T) -> None:
@@ -62,13 +62,13 @@ class Intents(Generic[T]):
             "INSERT INTO intent (kind, name, uuid, revision, document, changed_at) VALUES (?, ?, ?, 1, ?, ?)"
             " ON CONFLICT (kind, name) DO UPDATE SET revision=revision+1, document=excluded.document,"
             " changed_at=excluded.changed_at",
-            (self._kind, name, str(uuid.uuid4()), json.dumps(to_plain(document)), self._clock.now().isoformat()),
+            (self.kind, name, str(uuid.uuid4()), json.dumps(to_plain(document)), self._clock.now().isoformat()),
         )
 
     async def remove(self, name: str) -> None:
         """Forget a document; the absent is success."""
         async with self._database.change() as change:
-            await change.execute("DELETE FROM intent WHERE kind=? AND name=?", (self._kind, name))
+            await change.execute("DELETE FROM intent WHERE kind=? AND name=?", (self.kind, name))
 
     def _kept(self, row: sqlite3.Row) -> Kept[T]:
         return Kept(
@@ -76,3 +76,15 @@ class Intents(Generic[T]):
             row["revision"],
             from_plain(self._document, json.loads(row["document"])),
         )
+
+
+class Revisions:
+    """Which state of a document is on record, whatever its kind."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def tag(self, kind: str, name: str) -> str | None:
+        """A word that no other state of this document ever had, nor one of the same name that was removed before it."""
+        rows = await self._database.rows("SELECT uuid, revision FROM intent WHERE kind=? AND name=?", (kind, name))
+        return f"{rows[0]['uuid']}.{rows[0]['revision']}" if rows else None

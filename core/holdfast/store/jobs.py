@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.errors import NotFoundError
 from holdfast.store.database import Database
+from holdfast.store.keys import Claim, keep_in
 from holdfast.system.clock import Clock
 
 
@@ -79,9 +80,16 @@ class JobStore:
         self._clock = clock
 
     async def add(
-        self, kind: str, target: str, parameters: Mapping[str, Any], steps: Sequence[str], origin_node: str
+        self,
+        kind: str,
+        target: str,
+        parameters: Mapping[str, Any],
+        steps: Sequence[str],
+        origin_node: str,
+        *,
+        claim: Claim | None = None,
     ) -> str:
-        """Keep a new job, running, with all its steps pending; return its id."""
+        """Keep a new job, running, with all its steps pending, and with it the claim it meets; return its id."""
         job_id = str(uuid.uuid4())
         async with self._database.change() as change:
             await change.execute(
@@ -101,6 +109,8 @@ class JobStore:
                 "INSERT INTO job_steps (job_id, position, name, state) VALUES (?, ?, ?, ?)",
                 [(job_id, position, name, StepState.PENDING) for position, name in enumerate(steps)],
             )
+            if claim is not None:
+                await keep_in(change, self._clock, claim, job_id=job_id)
         return job_id
 
     async def set_step(self, job_id: str, position: int, state: StepState, facts: Mapping[str, Any]) -> None:

@@ -14,9 +14,15 @@ from holdfast.testing.fakes import ManualClock
 
 
 @pytest.fixture
-async def jobs(quick_path: Path) -> AsyncIterator[Jobs]:
-    database, clock = await Database.open(quick_path / "holdfast.sqlite"), ManualClock()
+async def database(quick_path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(quick_path / "holdfast.sqlite")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def jobs(database: Database) -> AsyncIterator[Jobs]:
+    clock = ManualClock()
     made = Jobs(JobStore(database, clock), clock, Events(EventLog(database, clock)), node="a")
     yield made
     await made.stop()
-    await database.close()

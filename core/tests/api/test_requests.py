@@ -22,7 +22,12 @@ from holdfast.api.jobs import routes as job_routes
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, PageQuery, Route, Started, wanted_wait_s
 from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, NotFoundError, Reason, RefusedError
 from holdfast.services.jobs import Jobs
+from holdfast.services.requests import Claims
 from holdfast.services.steps import JobContext, JobDefinition, Step
+from holdfast.store.database import Database
+from holdfast.store.intent import Revisions
+from holdfast.store.keys import Keys
+from holdfast.testing.fakes import ManualClock
 from holdfast.values import Secret
 
 TOKEN = "hf_known"
@@ -42,7 +47,7 @@ class ThingSchema(Schema):
 
 
 @pytest.fixture
-async def client(aiohttp_client: AiohttpClient, jobs: Jobs) -> Client:
+async def client(aiohttp_client: AiohttpClient, jobs: Jobs, database: Database) -> Client:
     go = asyncio.Event()
 
     async def echo(call: Call) -> Any:
@@ -92,7 +97,9 @@ async def client(aiohttp_client: AiohttpClient, jobs: Jobs) -> Client:
     async def who_is(token: str) -> str | None:
         return "admin" if token == TOKEN else None
 
-    return await aiohttp_client(build(routes, who_is=who_is, jobs=jobs), headers=HEADERS)
+    claims, revisions = Claims(Keys(database, ManualClock())), Revisions(database)
+    app = build(routes, who_is=who_is, jobs=jobs, claims=claims, revisions=revisions)
+    return await aiohttp_client(app, headers=HEADERS)
 
 
 async def problem(response: Any, status: int) -> dict[str, Any]:
