@@ -56,8 +56,10 @@ class Lab:
             preflight.check_memory(parsed)
             keeper.take_down(layout)
             if fresh:
+                disks.forget(layout)
                 shutil.rmtree(layout.root, ignore_errors=True)
             layout.make_root()
+            disks.place(layout, parsed)
             layout.topology_copy.write_bytes((topology or DEFAULT_FILE).read_bytes())
             lab = cls(layout, parsed, keeper.spawn(layout, handle))
         finally:
@@ -79,7 +81,10 @@ class Lab:
         return cls(layout, load(layout.topology_copy))
 
     def stop(self) -> None:
-        """Take the lab down: no process, namespace or tap is left. The state directory stays."""
+        """Take the lab down: no process, namespace or tap is left. The state directory stays.
+
+        Disks in memory go too, unless the lab was detached: nobody is to lose memory to a lab that is over.
+        """
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None

@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import keeper, status, terminal
+from lab import disks, keeper, status, terminal
 from lab.bed import Lab, is_up
 from lab.errors import LabError
 from lab.layout import Layout
@@ -57,6 +57,7 @@ def _down(_: argparse.Namespace) -> int:
 def _clean(_: argparse.Namespace) -> int:
     layout = Layout.at()
     keeper.dismiss(layout)
+    disks.forget(layout)
     shutil.rmtree(layout.root, ignore_errors=True)
     print(f"nothing is left of the lab in {layout.root}")
     return 0

@@ -1,14 +1,41 @@
-"""The files behind the nodes' disks."""
+"""The files behind the nodes' disks.
+
+They lie in the host's memory where there is plenty: a flush of a node is then no matter of the host's disk, which
+makes everybody wait for seconds while somebody else fills it. What the nodes lose at a power cut is the same.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from lab.layout import Layout
+from lab.preflight import SPARE_MIB, available_mib
 from lab.tools import call
-from lab.topology import Disk, NodeSpec
+from lab.topology import Disk, NodeSpec, Topology
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of root's own is made in it
 _MKFS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+
+
+def place(layout: Layout, topology: Topology, memory: Path = MEMORY) -> None:
+    """Choose where the disks lie, unless they are somewhere already."""
+    if layout.disks.is_dir():
+        return
+    layout.disks.unlink(missing_ok=True)  # its memory did not survive a boot of the host
+    if _fits(topology, memory):
+        inside = memory / f"holdfast-lab-{layout.id}"
+        inside.mkdir(mode=0o700, exist_ok=True)
+        layout.disks.symlink_to(inside)
+    else:
+        layout.disks.mkdir()
+
+
+def _fits(topology: Topology, memory: Path) -> bool:
+    disks_mib = sum(disk.size_mib for node in topology.nodes.values() for disk in node.disks)
+    if not memory.is_dir() or shutil.disk_usage(memory).free < disks_mib << 20:
+        return False
+    return available_mib() >= topology.memory_mib + disks_mib + 2 * SPARE_MIB
 
 
 def create(layout: Layout, node: NodeSpec) -> None:
@@ -17,6 +44,13 @@ def create(layout: Layout, node: NodeSpec) -> None:
         path = layout.disk(node.name, disk.name)
         if not path.exists():
             _create(path, disk)
+
+
+def forget(layout: Layout) -> None:
+    """Remove the disks that lie in memory; those on the host's disk go with the state directory."""
+    if layout.disks.is_symlink():
+        shutil.rmtree(layout.disks.readlink(), ignore_errors=True)
+        layout.disks.unlink()
 
 
 def _create(path: Path, disk: Disk) -> None:

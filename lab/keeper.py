@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from lab import network
+from lab import disks, network
 from lab.errors import LabError
 from lab.layout import CHECKOUT, Layout
 from lab.processes import Process, wait_until
@@ -137,16 +137,20 @@ def _main(root: str, reader: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     layout = Layout(Path(root))
+    is_to_stay = False
     threading.Thread(target=Ticker(layout).run, daemon=True).start()
     try:
         signal.signal(signal.SIGTERM, _on_terminate)
-        if os.read(reader, 1) == STAY:
+        is_to_stay = os.read(reader, 1) == STAY
+        if is_to_stay:
             while True:
                 signal.pause()
     except _Dismissed:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     take_down(layout)
+    if not is_to_stay:
+        disks.forget(layout)
 
 
 if __name__ == "__main__":

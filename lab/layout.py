@@ -59,9 +59,14 @@ class Layout:
         """What the node sees, writable, as /host."""
         return self.node_dir(node) / "host"
 
+    @property
+    def disks(self) -> Path:
+        """The directory of all disks; a link where they lie in memory."""
+        return self.root / "disks"
+
     def disk(self, node: str, disk: str) -> Path:
         """The file behind a disk."""
-        return self.node_dir(node) / f"{disk}.img"
+        return self.disks / f"{node}-{disk}.img"
 
     def console(self, node: str) -> Path:
         """The node's console, all boots in one file."""

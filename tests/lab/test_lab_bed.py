@@ -14,6 +14,7 @@ import pytest
 
 from lab import CommandFailed, Lab, Node, NodeOff
 from lab.checker import check
+from lab.disks import MEMORY
 from lab.layout import CHECKOUT, Layout
 from lab.network import namespaces
 from lab.processes import Process, wait_until
@@ -250,6 +251,7 @@ def traces(layout: Layout) -> list[str]:
     programs = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     found = [line for line in programs.splitlines() if str(layout.root) in line]
     found += [name for name in namespaces() if name.startswith(layout.namespace)]
+    found += [str(path) for path in MEMORY.glob(f"*{layout.id}*")]
     return found + [line for line in Path("/proc/mounts").read_text().splitlines() if layout.namespace in line]
 
 
