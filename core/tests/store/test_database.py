@@ -145,3 +145,133 @@ async def test_a_commit_that_fails_leaves_the_database_usable(database: Database
     async with database.change() as change:
         await change.execute(INSERT, ("b",))
     assert await ids(database) == ["b"]
+
+
+class Statements:
+    """What SQLite was told, word by word."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def count(self, word: str) -> int:
+        return sum(statement.startswith(word) for statement in self.seen)
+
+
+@pytest.fixture
+async def statements(database: Database) -> Statements:
+    found = Statements()
+    await database._connection.set_trace_callback(found.seen.append)
+    return found
+
+
+def durable_ids(path: Path) -> set[str]:
+    """What another program reads in the file."""
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        return {row[0] for row in reader.execute("SELECT id FROM secrets")}
+
+
+async def add(database: Database, name: str) -> None:
+    async with database.change() as change:
+        await change.execute(INSERT, (name,))
+
+
+async def test_changes_that_arrive_together_share_a_commit_and_each_is_durable_when_it_returns(
+    database: Database, path: Path, statements: Statements
+) -> None:
+    names = [f"{number:02}" for number in range(50)]
+    seen: dict[str, set[str]] = {}
+
+    async def add_and_look(name: str) -> None:
+        await add(database, name)
+        seen[name] = durable_ids(path)
+
+    await asyncio.gather(*(add_and_look(name) for name in names))
+    assert all(name in seen[name] for name in names)
+    assert 1 <= statements.count("COMMIT") <= 3
+
+
+async def test_changes_that_follow_each_other_have_a_commit_each(database: Database, statements: Statements) -> None:
+    for name in "abc":
+        await add(database, name)
+    assert (statements.count("BEGIN"), statements.count("COMMIT")) == (3, 3)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2, 4])
+async def test_one_that_fails_among_them_takes_none_of_the_others_with_it(
+    database: Database, path: Path, statements: Statements, bad: int
+) -> None:
+    async def add_or_fail(number: int) -> None:
+        async with database.change() as change:
+            await change.execute(INSERT, (f"{number}",))
+            if number == bad:
+                raise KeyError
+
+    answers = await asyncio.gather(*(add_or_fail(number) for number in range(5)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [KeyError if n == bad else type(None) for n in range(5)]
+    assert durable_ids(path) == {f"{number}" for number in range(5)} - {f"{bad}"}
+    assert statements.count("COMMIT") < 4
+
+
+@pytest.mark.parametrize("gone", range(5))
+async def test_one_that_is_cancelled_among_them_is_whole_or_absent_and_the_others_are_there(
+    database: Database, path: Path, gone: int
+) -> None:
+    for turns in range(8):
+        names = [f"{turns}{number}" for number in range(5)]
+        tasks = [asyncio.create_task(add(database, name)) for name in names]
+        for _ in range(turns):
+            await asyncio.sleep(0.0002)
+        tasks[gone].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await add(database, f"later{turns}")
+        assert {*names, f"later{turns}"} - {names[gone]} <= durable_ids(path)
+
+
+async def test_when_their_commit_fails_all_of_them_are_told_and_none_is_kept(database: Database, path: Path) -> None:
+    await database.rows("PRAGMA busy_timeout=10")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM secrets").fetchall()
+        answers = await asyncio.gather(*(add(database, name) for name in "abc"), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [sqlite3.OperationalError] * 3
+        reader.execute("COMMIT")
+    await add(database, "d")
+    assert durable_ids(path) == {"d"}
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_transaction_that_sqlite_gave_up_takes_those_before_it_with_it_and_tells_them(
+    database: Database, path: Path, is_told: bool
+) -> None:
+    """As a full disk does it."""
+
+    async def lose() -> None:
+        async with database.change() as change:
+            await change.execute("ROLLBACK")
+            if is_told:
+                raise KeyError
+
+    changes = (add(database, "a"), add(database, "b"), lose(), add(database, "after"))
+    answers = await asyncio.gather(*changes, return_exceptions=True)
+    lost = sqlite3.OperationalError
+    assert [type(answer) for answer in answers] == [lost, lost, KeyError if is_told else lost, type(None)]
+    assert durable_ids(path) == {"after"}
+    await add(database, "c")
+    assert durable_ids(path) == {"after", "c"}
+
+
+async def test_a_commit_left_behind_is_made_before_the_file_is_closed(path: Path) -> None:
+    database = await Database.open(path)
+    is_made = asyncio.Event()
+
+    async def add_and_tell() -> None:
+        async with database.change() as change:
+            await change.execute(INSERT, ("a",))
+            is_made.set()
+
+    task = asyncio.create_task(add_and_tell())
+    await is_made.wait()
+    task.cancel()
+    await database.close()
+    assert durable_ids(path) == {"a"}
+    await asyncio.gather(task, return_exceptions=True)
