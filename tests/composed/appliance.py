@@ -28,6 +28,7 @@ from holdfast.hooks.target import TargetDriver
 from holdfast.hooks.volume import VolumeDriver
 from holdfast.loading.discovery import Found
 from holdfast.services.plans import read_plan
+from holdfast.services.steps import StepObserver
 from holdfast.system.clock import SystemClock
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.fakes import ScriptedCommands
@@ -203,6 +204,7 @@ async def running(
     mechanisms: Mechanisms | None = None,
     *,
     settings: Mapping[str, PluginSettings] | None = None,
+    observe_step: StepObserver | None = None,
 ) -> AsyncIterator[Appliance]:
     """A daemon that answers, with the plugins that were found and their sections of the settings file."""
     api, peer, pairing = free_ports(3)
@@ -215,18 +217,21 @@ async def running(
         peer=PeerSettings("127.0.0.1", peer, pairing, replication_address="127.0.0.1"),
         plugins=settings or {},
     )
-    async with compose(config, no_commands(), plugins=tuple(found)) as system, serve(system):
+    composed = compose(config, no_commands(), plugins=tuple(found), observe_step=observe_step)
+    async with composed as system, serve(system):
         appliance = Appliance(config, system, mechanisms)
         async with appliance.http:
             yield appliance
 
 
 @contextlib.asynccontextmanager
-async def running_model(world: World, node: str, directory: Path) -> AsyncIterator[Appliance]:
+async def running_model(
+    world: World, node: str, directory: Path, *, observe_step: StepObserver | None = None
+) -> AsyncIterator[Appliance]:
     """A daemon over the reference drivers."""
     mechanisms = Mechanisms(world, node, directory)
     plugins = (Found("memory", None, None, mechanisms, None),)
-    async with running(node, directory, plugins, mechanisms) as appliance:
+    async with running(node, directory, plugins, mechanisms, observe_step=observe_step) as appliance:
         yield appliance
 
 

@@ -1,7 +1,8 @@
 """holdfastd that kills itself at a persisted mark of a job, once, when a file asks it to.
 
-Run in a node in place of `python -m holdfast`. ORDER holds `{"kind": JOB_KIND, "mark": N}`; at the N-th mark of such a
-job it is removed and the process is gone, as if by `kill -9`: whoever starts the daemon again gets one that lives.
+Run in a node in place of `python -m holdfast`. ORDER holds `{"kind": JOB_KIND, "mark": N, "fails_at": M}`; at the N-th
+mark of such a job it is removed and the process is gone, as if by `kill -9`: whoever starts the daemon again gets one
+that lives. At the M-th, if any, the step fails, so that the marks after it are those of the way back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from holdfast.__main__ import run
 from holdfast.config import read_arguments
+from holdfast.errors import ConflictError
 
 ORDER = Path("/run/holdfast-dies.json")
 
@@ -34,6 +36,8 @@ class Death:
         if kind != order["kind"]:
             return
         self._seen += 1
+        if self._seen == order["fails_at"]:
+            raise ConflictError(f"{kind} was made to fail at mark {self._seen}")
         if self._seen == order["mark"]:
             ORDER.unlink()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -66,6 +66,7 @@ def assert_failed_cleanly(bed: Bed, refused: Refused, *words: str, task: str = f
     assert "run-" not in shell(bed, "a", "lvs --noheadings -o lv_name")
     assert "/run/holdfast/runs" not in shell(bed, "a", "cat /proc/mounts")
     assert shell(bed, "a", "ls /run/holdfast/runs 2>/dev/null || true") == ""
+    assert shell(bed, "a", "pgrep -ax rsync || true") == ""
 
 
 def assert_the_next_run_works(bed: Bed) -> None:
@@ -120,26 +121,45 @@ def test_a_full_destination_fails_the_run(bed: Bed) -> None:
     assert_the_next_run_works(bed)
 
 
-def test_a_source_removed_behind_our_back_fails_the_run(bed: Bed) -> None:
+COPY_IS_UNDER_WAY = 'until grep -q "^/dev/[^ ]* /run/holdfast/runs/" /proc/mounts; do sleep 0.05; done; sleep 0.5; '
+
+
+def run_while(bed: Bed, script: str) -> Refused:
+    """Run the task with enough to copy, and a script on its source as soon as the copy is under way; why it failed."""
     shell(bed, "a", f"head -c {96 * MIB} /dev/urandom >{here(bed)}/large; sync -f {here(bed)}")
     job = bed.a.api.call("POST", f"/v1/replication-tasks/{files.TASK}/run", {})
-    # As soon as the copy is under way, whoever is root on the node takes the frozen source away.
-    script = (
-        'until grep -q "^/dev/[^ ]* /run/holdfast/runs/" /proc/mounts; do sleep 0.05; done; sleep 0.5; '
-        "umount -l /run/holdfast/runs/*; vgs --noheadings -o vg_name >/dev/null; "
-        "lv=$(lvs --noheadings -o lv_path -S 'lv_name=~run-' | tr -d ' '); lvremove -fy $lv || dmsetup remove -f $lv"
-    )
-    shell(bed, "a", script)
+    shell(bed, "a", COPY_IS_UNDER_WAY + script)
     with pytest.raises(Refused) as refused:
-        follow(bed, job)
-    assert_failed_cleanly(bed, refused.value)
+        bed.a.api.follow(job, "run", within_s=FAILS_WITHIN_S)
+    return refused.value
+
+
+def test_a_snapshot_removed_behind_our_back_fails_the_run(bed: Bed) -> None:
+    # Whoever is root on the node takes the frozen source away. An open device cannot go: its reads fail first
+    # (dmsetup(8), remove --force), and it goes once the copy, which fails, has let it go.
+    script = (
+        "umount -l /run/holdfast/runs/*; "
+        f"dmsetup wipe_table $(dmsetup ls | awk '/^{files.POOL}-{files.VOLUME}[.].*run--[^-]*\t/ {{ print $1 }}'); "
+        "for i in $(seq 150); do lv=$(lvs --noheadings -o lv_path -S 'lv_name=~run-' | tr -d ' '); "
+        '[ -n "$lv" ] || exit 0; lvremove -fy $lv || sleep 0.2; done; exit 1'
+    )
+    refused = run_while(bed, script)
+    assert_failed_cleanly(bed, refused)
     shell(bed, "a", f"rm {here(bed)}/large")
     assert_the_next_run_works(bed)
 
 
-def follow(bed: Bed, job: Any) -> None:
-    ended = bed.a.api.follow(job, "run", within_s=FAILS_WITHIN_S)
-    print(ended)
+def test_a_volume_removed_behind_our_back_fails_the_run(bed: Bed) -> None:
+    device = f"{files.POOL}-{files.VOLUME}"
+    mounted = shell(bed, "a", f"grep /{files.VOLUME} /proc/mounts").split()
+    # What is mounted cannot go, but from now on every read and write of it fails, and so do those of its snapshot.
+    refused = run_while(bed, f"for d in {device}-real {device}; do dmsetup remove --force $d || true; done")
+    assert_failed_cleanly(bed, refused)
+    # Whoever did that gives it back; the file system has seen the errors, and must be mounted anew.
+    lv = f"{files.POOL}/{files.VOLUME}"
+    shell(bed, "a", f"umount {mounted[1]}; lvchange -an {lv}; lvchange -ay {lv}; mount {mounted[0]} {mounted[1]}")
+    shell(bed, "a", f"rm -f {here(bed)}/large")
+    assert_the_next_run_works(bed)
 
 
 @pytest.mark.parametrize("node", ["a", "b"])

@@ -27,6 +27,12 @@ ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own
 # nothing happens but the mark itself, so that of the eight steps of a mirror only the first beginning is tried.
 MIRROR_MARKS = (1, *range(2, 2 * 8 + 1, 2))
 START_MARKS = range(1, 2 * 2 + 1)
+# A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
+# all was made. Of the eight marks of its way back these are tried: all is there yet, disconnected, only the partner's
+# side is left.
+MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 15, (16, 19, 21)
+# A group fails when it is served; its one undo is yet to be done.
+START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
 DIES_WITHIN_S = 20.0
 STARTS_AGAIN_WITHIN_S = 30.0
 ENDS_WITHIN_S = 45.0
@@ -57,15 +63,15 @@ def startable(pair: Bed) -> Bed:
     return pair
 
 
-def die(bed: Bed, kind: str, mark: int, path: str, body: Any) -> dict[str, Any]:
-    """Ask for a job whose daemon dies at a mark, and follow it to its end under the next daemon."""
+def die(bed: Bed, kind: str, mark: int, path: str, body: Any, *, fails_at: int | None = None) -> dict[str, Any]:
+    """Ask for a job whose daemon dies at a mark, perhaps after it failed, and follow it to its end under the next."""
 
     def starts() -> int:
         return bed.a.node.services()[DAEMON]["starts"] or 0
 
     before = starts()
-    key = {"Idempotency-Key": f"{kind}-{mark}"}
-    bed.a.node.write_file(ORDER, json.dumps({"kind": kind, "mark": mark}).encode())
+    key = {"Idempotency-Key": f"{kind}-{mark}-{fails_at}"}
+    bed.a.node.write_file(ORDER, json.dumps({"kind": kind, "mark": mark, "fails_at": fails_at}).encode())
     with suppress(OSError):  # the daemon may be gone before it has answered
         bed.a.api.call("POST", path, body, headers=key)
     wait_for(lambda: starts() > before, DIES_WITHIN_S, f"the daemon dies at mark {mark} of {kind}")
@@ -119,6 +125,43 @@ def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int) -> N
     assert_reality_matches(bed, frozenset() if is_made else frozenset({volume}))
     if not is_made:
         bed.a.api.change("DELETE", f"/v1/volumes/{volume}?confirm={volume}")
+
+
+def assert_undone(job: dict[str, Any], fails_at: int) -> None:
+    """It ended because a step failed, and every step that had begun was taken back."""
+    assert job["state"] == "failed"
+    assert job["error"]["message"].endswith(f"was made to fail at mark {fails_at}")
+    assert {step["state"] for step in job["steps"]} == {"undone"}
+
+
+@pytest.mark.parametrize("mark", MIRROR_UNDO_MARKS)
+def test_a_mirror_that_goes_back_is_unmade_by_the_next_daemon(bed: Bed, mark: int) -> None:
+    volume, mirror = f"u{mark}", f"n{mark}"
+    wanted = {"pool": files.POOL, "name": volume, "size_bytes": 16 * MIB, "kind": "iscsi"}
+    bed.a.api.change("POST", "/v1/volumes", wanted)
+    body = {"name": mirror, "volumes": [volume], "first_sync": "zero"}
+    job = die(bed, "mirror.create", mark, "/v1/mirrors", body, fails_at=MIRROR_FAILS_AT)
+    assert_undone(job, MIRROR_FAILS_AT)
+    for storage in (bed.a, bed.b):
+        assert mirror not in {item["name"] for item in storage.api.items("/v1/mirrors")}
+    assert_reality_matches(bed, frozenset({volume}))
+    # Nothing holds it any more: no mirror, and no lock of the job's.
+    bed.a.api.change("DELETE", f"/v1/volumes/{volume}?confirm={volume}")
+
+
+@pytest.mark.parametrize("mark", START_UNDO_MARKS)
+def test_a_group_that_goes_back_is_stopped_by_the_next_daemon(startable: Bed, lab_bed: Lab, mark: int) -> None:
+    path = f"/v1/groups/{blocks.GROUP}"
+    job = die(startable, "group.start", mark, f"{path}/start", {}, fails_at=START_FAILS_AT)
+    assert_undone(job, START_FAILS_AT)
+    for storage in (startable.a, startable.b):
+        group = blocks.group_of(storage)
+        assert (group["this_node"]["state"], group["document"]["is_started"]) == ("stopped", False)
+        assert "ro:Primary/" not in " ".join(kernel_mirrors(storage))
+    assert startable.initiator.run(["ping", "-c1", "-W2", blocks.VIRTUAL_ADDRESS], check=False).returncode != 0
+    # Nothing holds it any more: it starts and stops as ever.
+    for word in ("start", "stop"):
+        startable.a.api.change("POST", f"{path}/{word}")
 
 
 @pytest.mark.parametrize("mark", START_MARKS)

@@ -54,8 +54,9 @@ class GroupJobs:
         delete = (Step("forget on the partner", self._forget_partner), Step("forget here", self._forget_here))
         jobs.define(JobDefinition("group.delete", delete))
         start = (
-            Step("note on both nodes", self._note_started, self._note_stopped),
-            Step("wait until it is served", self._wait_served, self._wait_stopped),
+            # Taken back in one: a group stops only after the wish is gone, so to wait for it has no step of its own.
+            Step("note on both nodes", self._note_started, self._take_back_start),
+            Step("wait until it is served", self._wait_served),
         )
         jobs.define(JobDefinition("group.start", start))
         stop = (
@@ -132,6 +133,10 @@ class GroupJobs:
         except UnavailableError as reason:
             # The partner adopts the newer revision when it is back: a stop must not wait for it.
             await job.log(f"the partner was not told and adopts it when it is back: {reason.message}")
+
+    async def _take_back_start(self, job: JobContext) -> None:
+        await self._note_stopped(job)
+        await self._wait_stopped(job)
 
     async def _wait_served(self, job: JobContext) -> None:
         name = self._name(job)
