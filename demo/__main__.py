@@ -21,6 +21,7 @@ def main() -> int:
     try:
         with report.step("two nodes, an initiator and a ping node have booted"):
             lab = Lab.start()
+        report.leave_out(lab.waited_s)
     except LabError as reason:
         sys.stderr.write(f"demo: {reason}\n")
         return 1

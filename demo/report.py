@@ -40,6 +40,10 @@ class Report:
         self._measured.append((what, value))
         self.say(f"{what}: {value}")
 
+    def leave_out(self, waited_s: float) -> None:
+        """Do not count a wait that was not the job's own."""
+        self._started_s += waited_s
+
     def table(self) -> None:
         """Print all that was measured."""
         rows = [*self._measured, ("the whole job", f"{time.monotonic() - self._started_s:.1f} s")]

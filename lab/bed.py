@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ class Lab:
         self.layout = layout
         self.topology = topology
         self.nodes = {n: Node(layout, topology, spec) for n, spec in topology.nodes.items()}
+        self.waited_s = 0.0
+        """How long it stood in line behind another lab."""
         self._pipe = pipe
 
     @classmethod
@@ -48,7 +51,9 @@ class Lab:
         layout = Layout.at(state_dir)
         parsed = load(topology)
         preflight.check_machine()
+        began_s = time.monotonic()
         handle = keeper.acquire_lock(_say, lock_timeout_s) if lock else None
+        waited_s = time.monotonic() - began_s
         try:
             if is_up(layout):
                 raise LabError(f"the lab in {layout.root} is already up; take it down first")
@@ -66,6 +71,7 @@ class Lab:
             if handle is not None:
                 os.close(handle)
         try:
+            lab.waited_s = waited_s
             lab._bring_up()
         except BaseException:
             lab.stop()
