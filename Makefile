@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
+# What was compiled once is kept, whatever the caller's environment says: pytest rewrites every test otherwise, in each
+# process of its own.
+export PYTHONDONTWRITEBYTECODE :=
 # A cache of the checkout's own: stevedore keeps there which plugins it found.
 RUN := XDG_CACHE_HOME=$(CURDIR)/.cache .venv/bin/python
 # Cleaning up needs nothing set up: the lab rests on the standard library only.
@@ -38,7 +41,7 @@ test: setup-lab ## Run every test, those in virtual nodes last
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes
-	@$(RUN) -m pytest -m "not lab" --numprocesses 4 $(ARGS)
+	@$(RUN) -m pytest -m "not lab" --numprocesses 3 $(ARGS)
 
 .PHONY: check
 check: setup lint types imports unit ## All that must hold before a push: format, lint, types, import rules, unit tests

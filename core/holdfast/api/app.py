@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
@@ -45,12 +47,16 @@ def build(
     """Make the application that serves `routes`, and their description at `/v1/openapi.json`."""
     app = web.Application(middlewares=[problems, authentication(who_is)], client_max_size=LARGEST_BODY_BYTES)
 
+    @functools.cache
+    def described() -> object:
+        return openapi.document([*routes, described_route])
+
     async def describe(call: Call) -> object:
-        return described
+        # Made when somebody asks for it, once: it takes longer than all other answers.
+        return await asyncio.to_thread(described)
 
     described_route = Route("GET", "/v1/openapi.json", "This description.", describe, tags=("meta",))
     etags = ETags(revisions)
-    described = openapi.document([*routes, described_route])
     for route in (*routes, described_route):
         app.router.add_route(route.method, route.path, _handler(route, jobs, claims, etags))
     return app

@@ -33,6 +33,8 @@ from holdfast.testing.trees import HOSTILE_NAMES, differences, make_tree, read_t
 from holdfast.values import Secret
 
 SMALL_BYTES = 2 << 20
+OTHER = bytes(byte ^ 1 for byte in range(256))
+"""Every byte as another one."""
 
 
 def free_port() -> int:
@@ -349,7 +351,7 @@ class CopyContract:
         for name in names:
             path = bench.replica / name
             status = path.stat()
-            path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+            path.write_bytes(path.read_bytes().translate(OTHER))
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert await bench.verify("docs/letter", "sparse") == ()
         told = await bench.verify(*names)

@@ -5,6 +5,7 @@ Needs root: owners, devices, ACLs and trusted attributes are part of a tree.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -142,13 +143,19 @@ HOSTILE_NAMES = (
 )
 
 
+@functools.cache
+def _noise() -> bytes:
+    """A mebibyte in which no block is like another, and always the same."""
+    return b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(1 << 15))
+
+
 def make_tree(root: Path) -> None:
     """Fill the directory `root` with one of everything."""
     docs = root / "docs"
     docs.mkdir()
     (docs / "letter").write_bytes(b"dear reader\n" * 1000)
     (docs / "empty").write_bytes(b"")
-    (docs / "big").write_bytes(b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(1 << 15)))
+    (docs / "big").write_bytes(_noise())
     (root / "empty directory").mkdir()
     deep = root / "/".join(["deep"] * 20)
     deep.mkdir(parents=True)
