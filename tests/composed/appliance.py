@@ -7,6 +7,7 @@ the mechanisms are models: they share one world, so that what one node does the 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -41,6 +42,8 @@ from holdfast.testing.memory_target import MemoryTargets
 from holdfast.testing.memory_volume import MemoryVolumes
 
 WAIT_S = 20
+# An address of this process: a port that is free there stays so until it is taken, whatever other tests do meanwhile.
+LOOPBACK = f"127.{os.getpid() // 254 % 254 + 1}.{os.getpid() % 254 + 1}.1"
 ENDED = ("done", "undone", "failed", "cancelled")
 
 
@@ -187,7 +190,7 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
 
 
@@ -213,8 +216,8 @@ async def running(
         state_dir=directory / "state",
         run_dir=directory / "run",
         mount_dir=directory / "mounts",
-        api=ApiSettings("127.0.0.1", api),
-        peer=PeerSettings("127.0.0.1", peer, pairing, replication_address="127.0.0.1"),
+        api=ApiSettings(LOOPBACK, api),
+        peer=PeerSettings(LOOPBACK, peer, pairing, replication_address="127.0.0.1"),
         plugins=settings or {},
     )
     composed = compose(config, no_commands(), plugins=tuple(found), observe_step=observe_step)
@@ -238,5 +241,5 @@ async def running_model(
 async def pair(a: Appliance, b: Appliance) -> None:
     """Make two nodes a pair, by the one-time code."""
     offer = await a.call("POST", "/v1/pairing/offer", {})
-    where = {"address": "127.0.0.1", "port": offer["port"], "code": offer["code"]}
+    where = {"address": LOOPBACK, "port": offer["port"], "code": offer["code"]}
     await b.call("POST", "/v1/pairing/join", where)
