@@ -17,6 +17,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description="the main job on two virtual nodes")
     parser.add_argument("--keep", action="store_true", help="leave the nodes up afterwards")
     keep = parser.parse_args().keep
+    try:
+        return show(keep=keep)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ndemo: interrupted; nothing of it is left running\n")
+        return 130
+
+
+def show(*, keep: bool) -> int:
+    """Boot the lab, run the job in it, and leave it up or take it down."""
     report = Report()
     try:
         with report.step("two nodes, an initiator and a ping node have booted"):
@@ -33,6 +42,9 @@ def main() -> int:
         sys.stderr.write(f"\ndemo: {reason or repr(reason)}\n")
         sys.stderr.write(f"demo: the nodes' logs are in {lab.collect(lab.layout.root / 'failure')}\n")
         return 1
+    except KeyboardInterrupt:
+        keep = False
+        raise
     finally:
         if keep:
             lab.detach()
