@@ -14,8 +14,7 @@ def begin_anew(lab: Lab) -> Bed:
     for name in NODES:
         for service in (MONITOR, DAEMON):
             lab.node(name).stop_service(service)
-        _cut_and_empty(lab, name)
-    lab.restore()
+    blank(lab)
     bed = Bed(lab)
     bed.start_product()
     return bed
@@ -25,14 +24,15 @@ def end(bed: Bed) -> None:
     """Leave the nodes as other tests expect them: without the product, with empty disks."""
     bed.lab.restore()
     bed.stop_product()
+    blank(bed.lab)
+
+
+def blank(lab: Lab) -> None:
+    """Boot a and b with empty disks, whatever a test before left on them or in their kernels."""
     for name in NODES:
-        _cut_and_empty(bed.lab, name)
-    bed.lab.restore()
-
-
-def _cut_and_empty(lab: Lab, name: str) -> None:
-    node = lab.node(name)
-    node.cut()
-    for disk in node.spec.disks:
-        lab.layout.disk(name, disk.name).unlink()
-    disks.create(lab.layout, node.spec)
+        node = lab.node(name)
+        node.cut()
+        for disk in node.spec.disks:
+            lab.layout.disk(name, disk.name).unlink()
+        disks.create(lab.layout, node.spec)
+    lab.restore()

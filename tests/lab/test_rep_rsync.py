@@ -15,6 +15,7 @@ import pytest
 from holdfast.testing.trees import Entry, differences
 from lab import Lab, Node
 from lab.layout import CHECKOUT
+from tests.lab.product import blank
 from tests.lab.rsync_node import IO_TIMEOUT_S
 
 # The wait for another lab on the machine is not the test's.
@@ -88,8 +89,13 @@ class Bed:
         assert differences(self.tree("a"), self.tree("b")) == ()
 
 
+@pytest.fixture(scope="module")
+def blank_nodes(lab_session: Lab) -> None:
+    blank(lab_session)
+
+
 @pytest.fixture
-def bed(lab_bed: Lab) -> Iterator[Bed]:
+def bed(blank_nodes: None, lab_bed: Lab) -> Iterator[Bed]:
     bed = Bed(lab_bed)
     bed.call("b", "stop_agent")
     bed.make_file_systems()
