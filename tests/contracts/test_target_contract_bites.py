@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from holdfast.hooks.target import TargetDriver, TargetSession, TargetSpec, TargetState
+from holdfast.hooks.target import Chap, Reservations, TargetDriver, TargetSession, TargetSpec, TargetState
 from holdfast.testing.memory_target import MemoryTargets
 from holdfast.testing.target import IsHeld, TargetContract, make_spec
 
@@ -205,6 +205,48 @@ class InventsSessions(MemoryTargets):
         return (TargetSession("iqn.2026-01.org.holdfast.kit:ghost", None, None),)
 
 
+class SaysItServesOnceStaged(MemoryTargets):
+    async def serves(self, iqn: str) -> bool:
+        return iqn in self._entries
+
+
+class StaysOpen(MemoryTargets):
+    async def stage(self, spec: TargetSpec) -> None:
+        before = self._entries.get(spec.iqn)
+        await super().stage(replace(spec, is_open=True) if before and before.spec.is_open else spec)
+
+
+class IgnoresBlockSize(MemoryTargets):
+    async def stage(self, spec: TargetSpec) -> None:
+        await super().stage(replace(spec, units=tuple(replace(unit, block_size_bytes=512) for unit in spec.units)))
+
+
+class IgnoresDepth(MemoryTargets):
+    async def stage(self, spec: TargetSpec) -> None:
+        await super().stage(replace(spec, access=tuple(replace(access, cmdsn_depth=64) for access in spec.access)))
+
+
+class TakesAnyActiveForTheRightOne(MemoryTargets):
+    async def state(self, spec: TargetSpec) -> TargetState:
+        entry = self._entries.get(spec.iqn)
+        return TargetState.ACTIVE if entry and entry.is_active else await super().state(spec)
+
+
+class ClosesNobody(MemoryTargets):
+    async def close_sessions(self, iqn: str, initiator: str) -> None:
+        pass
+
+
+class KeepsDiscoverySecret(MemoryTargets):
+    async def set_discovery(self, chap: Chap | None) -> None:
+        self.discovery = chap or self.discovery
+
+
+class KeepsReservationsWhileServing(MemoryTargets):
+    async def keep_reservations(self, found: Reservations) -> None:
+        self.reservations[found.serial] = found.text
+
+
 FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (HoldsDevicesOnceStaged, "test_staging_holds_no_device"),
     (ServesOnceStaged, "test_a_staged_target_is_staged"),
@@ -235,6 +277,14 @@ FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (AlwaysSaysActive, "test_a_target_that_was_never_made_is_absent"),
     (ListsNothing, "test_a_staged_target_is_staged"),
     (InventsSessions, "test_nobody_is_logged_in_to_a_fresh_target"),
+    (SaysItServesOnceStaged, "test_an_active_target_is_active"),
+    (StaysOpen, "test_an_open_export_is_not_the_closed_one"),
+    (IgnoresBlockSize, "test_what_a_unit_tells_is_part_of_what_was_asked_for"),
+    (IgnoresDepth, "test_a_command_depth_is_part_of_what_was_asked_for"),
+    (TakesAnyActiveForTheRightOne, "test_what_changed_is_found_different_in_an_active_target_too"),
+    (ClosesNobody, "test_nobody_without_a_session_is_closed"),
+    (KeepsDiscoverySecret, "test_discovery_is_asked_for_as_it_was_set"),
+    (KeepsReservationsWhileServing, "test_reservations_are_kept_while_the_unit_is_not_served_here"),
 ]
 
 SENTENCES = sorted(name for name in vars(TargetContract) if name.startswith("test_"))
@@ -280,7 +330,6 @@ def test_each_sentence_is_shown_to_bite() -> None:
     bitten = {sentence for _, sentence in FAULTY}
     # Said by others as well, or the opposite of a fault that another sentence shows.
     plain = {
-        "test_an_active_target_is_active",
         "test_deactivating_again_changes_nothing",
     }
     assert set(SENTENCES) - bitten == plain

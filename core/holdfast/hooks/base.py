@@ -46,6 +46,10 @@ class Can(StrEnum):
     MIRROR_VERIFY = "mirror.verify"
     COPY_AGENT = "copy.agent"
     TARGET_CHAP = "target.chap"
+    TARGET_CLOSE = "target.close"
+    TARGET_DISCOVERY = "target.discovery"
+    TARGET_RESERVATIONS = "target.reservations"
+    TARGET_LOOPBACK = "target.loopback"
     FAILOVER_TAKEOVER = "failover.takeover"
 
 

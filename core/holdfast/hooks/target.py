@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from holdfast.hooks.base import Driver, Offer, hookspec
 from holdfast.values import Secret
+
+
+class Fabric(StrEnum):
+    """What carries the commands of a target; told by the form of its name."""
+
+    ISCSI = "iscsi"
+    """`iqn.…`"""
+    LOOPBACK = "loopback"
+    """`naa.…`: a SCSI disk of this very machine, for hypervisors and tests on it."""
+    FC = "fc"
+    """`01:23:…`, eight bytes: the name of a port of a Fibre Channel card."""
+    FCOE = "fcoe"
+    """`fcoe.01:23:…`: the same over Ethernet, by the kernel's own libfc."""
+
+
+def fabric_of(name: str) -> Fabric:
+    """The fabric of a target's name."""
+    for prefix, fabric in (("iqn.", Fabric.ISCSI), ("naa.", Fabric.LOOPBACK), ("fcoe.", Fabric.FCOE)):
+        if name.startswith(prefix):
+            return fabric
+    return Fabric.FC
 
 
 class TargetState(StrEnum):
@@ -43,6 +65,12 @@ class LogicalUnit:
     product: str = "volume"
     revision: str = "1"
     is_read_only: bool = False
+    block_size_bytes: int = 512
+    """What the initiator is told; never less than the device's own. Another size needs the unit to be made afresh."""
+    may_unmap: bool = False
+    """Whether UNMAP and WRITE SAME with the unmap bit reach the device, which must support them then."""
+    optimal_blocks: int | None = None
+    """The longest transfer that the initiator is advised to make, in blocks of the unit; None: the device's own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,8 @@ class InitiatorAccess:
     initiator: str
     """Its IQN."""
     chap: Chap | None = None
+    cmdsn_depth: int = 64
+    """How many commands it may have under way. A change closes its sessions; it logs in again."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +100,38 @@ class TargetSpec:
 
     name: str
     iqn: str
+    """Its name on the wire: an IQN, or the name of another fabric (see `fabric_of`)."""
     portals: tuple[Portal, ...]
     units: tuple[LogicalUnit, ...]
     access: tuple[InitiatorAccess, ...]
     """Empty: nobody may log in. There is no open export by accident."""
+    is_open: bool = False
+    """Anybody may log in and write, without a password. What `access` says of an initiator still holds for it."""
 
 
 @dataclass(frozen=True)
 class TargetSession:
-    """An initiator logged in now."""
+    """An initiator logged in now. Counts are since its login, and None where the kernel does not tell."""
 
     initiator: str
     address: str | None
     port: int | None
     """The initiator's own address and TCP port, for the tickle after a takeover."""
+    id: str | None = None
+    """What tells this login from the next one of the same initiator."""
+    commands: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Reservations:
+    """The persistent reservations of one unit that are to outlive a power cut (SPC-4, APTPL)."""
+
+    serial: str
+    """The unit's."""
+    text: str
+    """What the driver keeps; nobody else reads it. Empty: none."""
 
 
 class TargetDriver(Driver):
@@ -116,6 +164,10 @@ class TargetDriver(Driver):
         """How much of `spec` is in the kernel."""
 
     @abstractmethod
+    async def serves(self, iqn: str) -> bool:
+        """Whether it accepts logins now. Cheap: asked several times a second."""
+
+    @abstractmethod
     async def read(self, iqn: str) -> TargetSpec | None:
         """The target as the kernel has it (secrets are not read: None in their place), or None if absent."""
 
@@ -126,6 +178,33 @@ class TargetDriver(Driver):
     @abstractmethod
     async def list_sessions(self, iqn: str) -> tuple[TargetSession, ...]:
         """Who is logged in."""
+
+    async def close_sessions(self, iqn: str, initiator: str) -> None:
+        """End every session of an initiator; it may log in again. Nobody else's is touched.
+
+        Raises NotFoundError when it has none, ConflictError when it came in by an open export, which keeps
+        nothing of it that could be closed.
+        """
+        raise self.unsupported("closing a session")
+
+    async def set_discovery(self, chap: Chap | None) -> None:
+        """Ask every initiator that looks for targets on this node for these credentials; None: ask for none."""
+        raise self.unsupported("authentication of discovery")
+
+    async def discovery_differs(self, chap: Chap | None) -> bool:
+        """Whether discovery is otherwise than `set_discovery(chap)` would leave it."""
+        raise self.unsupported("authentication of discovery")
+
+    async def read_reservations(self, serials: Sequence[str]) -> tuple[Reservations, ...]:
+        """What each of these units has: as of now where it is served, else what it will begin with."""
+        raise self.unsupported("keeping of reservations")
+
+    async def keep_reservations(self, found: Reservations) -> None:
+        """Keep durably what the node that serves a unit has; the next `activate` here begins with it.
+
+        Raises ConflictError while the unit is served here: this node knows better then.
+        """
+        raise self.unsupported("keeping of reservations")
 
 
 class TargetHooks:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from holdfast.errors import BusyError, NotFoundError, Reason
+from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason
 from holdfast.hooks.base import Can
-from holdfast.hooks.target import TargetDriver, TargetSession, TargetSpec, TargetState
+from holdfast.hooks.target import Chap, Reservations, TargetDriver, TargetSession, TargetSpec, TargetState
 
 
 @dataclass
@@ -23,7 +23,7 @@ class MemoryTargets(TargetDriver):
     `can_open` says whether a device may be opened now, as a mirror would: only while it is Primary.
     """
 
-    can = frozenset({Can.TARGET_CHAP})
+    can = frozenset({Can.TARGET_CHAP, Can.TARGET_CLOSE, Can.TARGET_DISCOVERY, Can.TARGET_RESERVATIONS})
 
     def __init__(self, can_open: Callable[[str], bool] = lambda device: "absent" not in device) -> None:
         self._can_open = can_open
@@ -32,13 +32,16 @@ class MemoryTargets(TargetDriver):
         """What targets hold open now."""
         self.stuck_iqns: set[str] = set()
         """Targets whose sessions do not end: deactivating and removing them raises BusyError."""
+        self.discovery: Chap | None = None
+        self.reservations: dict[str, str] = {}
+        """Serial to what is reserved now, or what will be once the unit is served here."""
 
     def log_in(self, iqn: str, initiator: str, address: str, port: int) -> bool:
         """Try a login as a client would; False if it is refused."""
         entry = self._entries.get(iqn)
         if entry is None or not entry.is_active:
             return False
-        if initiator not in {access.initiator for access in entry.spec.access}:
+        if not entry.spec.is_open and initiator not in {access.initiator for access in entry.spec.access}:
             return False
         entry.sessions.append(TargetSession(initiator, address, port))
         return True
@@ -89,6 +92,10 @@ class MemoryTargets(TargetDriver):
             return TargetState.PARTIAL
         return TargetState.ACTIVE if entry.is_active else TargetState.STAGED
 
+    async def serves(self, iqn: str) -> bool:
+        """See TargetDriver."""
+        return iqn in self._entries and self._entries[iqn].is_active
+
     async def read(self, iqn: str) -> TargetSpec | None:
         """See TargetDriver."""
         entry = self._entries.get(iqn)
@@ -104,6 +111,35 @@ class MemoryTargets(TargetDriver):
         """See TargetDriver."""
         entry = self._entries.get(iqn)
         return tuple(entry.sessions) if entry else ()
+
+    async def close_sessions(self, iqn: str, initiator: str) -> None:
+        """See TargetDriver."""
+        entry = self._entries.get(iqn)
+        kept = [] if entry is None else [session for session in entry.sessions if session.initiator != initiator]
+        if entry is None or kept == entry.sessions:
+            raise NotFoundError(f"{initiator} has no session with {iqn}")
+        if initiator not in {access.initiator for access in entry.spec.access}:
+            raise ConflictError(f"{initiator} came in by an open export")
+        entry.sessions = kept
+
+    async def set_discovery(self, chap: Chap | None) -> None:
+        """See TargetDriver."""
+        self.discovery = chap
+
+    async def discovery_differs(self, chap: Chap | None) -> bool:
+        """See TargetDriver."""
+        return self.discovery != chap
+
+    async def read_reservations(self, serials: Sequence[str]) -> tuple[Reservations, ...]:
+        """See TargetDriver."""
+        return tuple(Reservations(serial, self.reservations.get(serial, "")) for serial in serials)
+
+    async def keep_reservations(self, found: Reservations) -> None:
+        """See TargetDriver."""
+        for entry in self._entries.values():
+            if entry.is_active and found.serial in {unit.serial for unit in entry.spec.units}:
+                raise ConflictError(f"the unit {found.serial} is served here")
+        self.reservations[found.serial] = found.text
 
     def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
         """Hold the devices of `spec` instead of those of `already`; all or none."""

@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ConflictError, HoldfastError, NotFoundError
 from holdfast.hooks.base import Can
 from holdfast.hooks.target import (
     Chap,
     InitiatorAccess,
     LogicalUnit,
     Portal,
+    Reservations,
     TargetDriver,
     TargetSpec,
     TargetState,
@@ -167,8 +168,12 @@ class TargetContract:
 
     async def test_an_active_target_is_active(self, driver: TargetDriver, spec: TargetSpec) -> None:
         await driver.stage(spec)
+        assert not await driver.serves(spec.iqn)
         await driver.activate(spec)
         assert await driver.state(spec) is TargetState.ACTIVE
+        assert await driver.serves(spec.iqn)
+        await driver.deactivate(spec.name, spec.iqn)
+        assert not await driver.serves(spec.iqn)
 
     async def test_activating_stages_first_where_needed(self, driver: TargetDriver, spec: TargetSpec) -> None:
         await driver.activate(spec)
@@ -250,6 +255,102 @@ class TargetContract:
         await driver.activate(spec)
         assert await driver.state(spec) is TargetState.ACTIVE
         assert as_sets(await driver.read(spec.iqn)) == as_sets(spec)
+
+    # Changing what serves
+
+    async def test_an_open_export_is_not_the_closed_one(self, driver: TargetDriver, spec: TargetSpec) -> None:
+        is_open = dataclasses.replace(spec, is_open=True)
+        await driver.activate(is_open)
+        assert await driver.state(is_open) is TargetState.ACTIVE
+        assert await driver.state(spec) is TargetState.PARTIAL
+        read = await driver.read(spec.iqn)
+        assert read is not None
+        assert read.is_open
+        await driver.stage(spec)
+        assert await driver.state(spec) is TargetState.ACTIVE
+        read = await driver.read(spec.iqn)
+        assert read is not None
+        assert not read.is_open
+
+    async def test_what_a_unit_tells_is_part_of_what_was_asked_for(
+        self, driver: TargetDriver, spec: TargetSpec
+    ) -> None:
+        other = dataclasses.replace(spec.units[0], block_size_bytes=4096, optimal_blocks=64)
+        changed = dataclasses.replace(spec, units=(other, *spec.units[1:]))
+        await driver.activate(changed)
+        assert as_sets(await driver.read(spec.iqn)) == as_sets(changed)
+        assert await driver.state(spec) is TargetState.PARTIAL
+        await driver.stage(spec)
+        assert await driver.state(spec) is TargetState.ACTIVE
+        assert as_sets(await driver.read(spec.iqn)) == as_sets(spec)
+
+    async def test_a_command_depth_is_part_of_what_was_asked_for(self, driver: TargetDriver, spec: TargetSpec) -> None:
+        deeper = dataclasses.replace(spec, access=(dataclasses.replace(spec.access[0], cmdsn_depth=16),))
+        await driver.stage(deeper)
+        assert await driver.state(spec) is TargetState.PARTIAL
+        read = await driver.read(spec.iqn)
+        assert read is not None
+        assert [access.cmdsn_depth for access in read.access] == [16]
+
+    async def test_what_changed_is_found_different_in_an_active_target_too(
+        self, driver: TargetDriver, spec: TargetSpec
+    ) -> None:
+        await driver.activate(spec)
+        for changed in (
+            dataclasses.replace(spec, portals=(Portal("192.0.2.99", 3262),)),
+            dataclasses.replace(spec, units=spec.units[:1]),
+            dataclasses.replace(spec, access=()),
+        ):
+            assert await driver.state(changed) is TargetState.PARTIAL
+            await driver.activate(changed)
+            assert await driver.state(changed) is TargetState.ACTIVE
+            assert as_sets(await driver.read(spec.iqn)) == as_sets(changed)
+            await driver.activate(spec)
+
+    # Optional operations
+
+    async def test_nobody_without_a_session_is_closed(self, driver: TargetDriver, spec: TargetSpec) -> None:
+        if Can.TARGET_CLOSE not in driver.can:
+            pytest.skip("this driver does not declare the closing of sessions")
+        await driver.activate(spec)
+        with pytest.raises(NotFoundError):
+            await driver.close_sessions(spec.iqn, spec.access[0].initiator)
+
+    async def test_discovery_is_asked_for_as_it_was_set(self, driver: TargetDriver) -> None:
+        if Can.TARGET_DISCOVERY not in driver.can:
+            pytest.skip("this driver does not declare authentication of discovery")
+        first = Chap("finder", Secret(PASSWORD))
+        second = Chap("finder", Secret(PASSWORD), "target", Secret("another-horse-2"))
+        for wanted in (first, first, second, None, None):
+            await driver.set_discovery(wanted)
+            assert [await driver.discovery_differs(chap) for chap in (first, second, None)] == [
+                chap != wanted for chap in (first, second, None)
+            ]
+
+    async def test_reservations_are_kept_while_the_unit_is_not_served_here(
+        self, driver: TargetDriver, spec: TargetSpec
+    ) -> None:
+        if Can.TARGET_RESERVATIONS not in driver.can:
+            pytest.skip("this driver does not declare the keeping of reservations")
+        serials = [unit.serial for unit in spec.units]
+        none = tuple(Reservations(serial, "") for serial in serials)
+        await driver.stage(spec)
+        assert await driver.read_reservations(serials) == none
+        kept = Reservations(spec.units[0].serial, self.reservations_text(spec))
+        await driver.keep_reservations(kept)
+        await driver.keep_reservations(kept)
+        assert await driver.read_reservations(serials) == (kept, *none[1:])
+        await driver.activate(spec)
+        assert await driver.read_reservations(serials) == (kept, *none[1:])
+        with pytest.raises(ConflictError):
+            await driver.keep_reservations(none[0])
+        await driver.deactivate(spec.name, spec.iqn)
+        await driver.keep_reservations(none[0])
+        assert await driver.read_reservations(serials) == none
+
+    def reservations_text(self, spec: TargetSpec) -> str:
+        """Give what a driver of this kind keeps of a registration of the first initiator with the first unit."""
+        return "registered"
 
     # Removing
 

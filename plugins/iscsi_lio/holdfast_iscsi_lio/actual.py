@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
 from holdfast.errors import UnavailableError
+from holdfast.hooks.target import Fabric, fabric_of
 from holdfast.system.kernelfs import KernelFs
 from holdfast.values import Secret
 from holdfast_iscsi_lio.tree import (
     ACL_ATTRIBUTES,
+    AS_MADE,
     CORE,
-    ISCSI,
+    RESERVED,
+    ROOTS,
     TPG_ATTRIBUTES,
+    TUNING,
     UNSET,
     Attribute,
     Backstore,
@@ -24,6 +29,7 @@ from holdfast_iscsi_lio.tree import (
     Tree,
     control_of,
     is_ours,
+    target_of,
 )
 
 T = TypeVar("T")
@@ -48,8 +54,13 @@ def steadily(look: Callable[[], T]) -> T:
 
 
 def read_iqns(kernel: KernelFs) -> tuple[str, ...]:
-    """Every target of the kernel; `discovery_auth` beside them is none."""
-    return tuple(name for name in kernel.names(ISCSI) if kernel.exists(f"{ISCSI}/{name}/fabric_statistics"))
+    """Every target of the kernel, of every fabric; `discovery_auth` beside them is none."""
+    return tuple(
+        ("fcoe." if fabric is Fabric.FCOE else "") + name
+        for fabric, root in ROOTS.items()
+        for name in kernel.names(root)
+        if name not in ("discovery_auth", "version")
+    )
 
 
 def read_backstores(kernel: KernelFs) -> tuple[Backstore, ...]:
@@ -77,18 +88,23 @@ def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backst
     items: list[Item] = []
     for store in ours:
         items += _backstore(kernel, store)
-    enables = [Attribute(f"{store.path}/enable", kernel.read(f"{store.path}/enable")) for store in ours]
-    target = f"{ISCSI}/{iqn}"
+    is_open = {store.path: kernel.read(f"{store.path}/enable") for store in ours}
+    enabled = [store for store, value in is_open.items() if value == "1"]
+    enables: list[Item] = [Attribute(f"{store}/enable", value) for store, value in is_open.items()]
+    enables += [item for store in enabled for item in _tuning(kernel, store)]
+    target = target_of(iqn)
     if not kernel.exists(target):
-        return (*items, *enables)
+        return (*items, *enables, *(Attribute(f"{store}/{RESERVED}", "") for store in enabled))
+    fabric = fabric_of(iqn)
     tpgs = [f"{target}/{tpg}" for tpg in kernel.names(target) if tpg.startswith("tpgt_")]
     items.append(Directory(target))
     for tpg in tpgs:
-        items += _portal_group(kernel, tpg)
-    items += enables
-    for tpg in tpgs:
-        items += _links(kernel, tpg)
-    return (*items, *(Attribute(f"{tpg}/enable", kernel.read(f"{tpg}/enable")) for tpg in tpgs))
+        items += _portal_group(kernel, tpg, fabric)
+    links = [item for tpg in tpgs for item in _links(kernel, tpg)]
+    linked = {item.target for item in links if isinstance(item, Link)}
+    # What is linked has had its registrations loaded, or taken in from initiators.
+    items += [*enables, *(Attribute(f"{store}/{RESERVED}", "") for store in enabled if store not in linked), *links]
+    return (*items, *(Attribute(path, kernel.read(path)) for tpg in tpgs if kernel.exists(path := f"{tpg}/enable")))
 
 
 def _backstore(kernel: KernelFs, store: Backstore) -> list[Item]:
@@ -107,13 +123,25 @@ def _backstore(kernel: KernelFs, store: Backstore) -> list[Item]:
     ]
 
 
-def _portal_group(kernel: KernelFs, tpg: str) -> list[Item]:
+def _tuning(kernel: KernelFs, store: str) -> list[Item]:
+    values = {name: kernel.read(f"{store}/{name}") for name in TUNING}
+    if values["attrib/optimal_sectors"] == kernel.read(f"{store}/attrib/hw_max_sectors"):
+        values["attrib/optimal_sectors"] = AS_MADE
+    return [Attribute(f"{store}/{name}", value) for name, value in values.items()]
+
+
+def _portal_group(kernel: KernelFs, tpg: str, fabric: Fabric) -> list[Item]:
     items: list[Item] = [Directory(tpg)]
-    items += [Attribute(f"{tpg}/{part}", kernel.read(f"{tpg}/{part}")) for part in TPG_ATTRIBUTES]
+    if fabric is Fabric.ISCSI:
+        items += [Attribute(f"{tpg}/{part}", kernel.read(f"{tpg}/{part}")) for part in TPG_ATTRIBUTES]
+    if fabric is Fabric.LOOPBACK:
+        items.append(Attribute(f"{tpg}/nexus", _nexus(kernel, tpg)))
     items += [Directory(f"{tpg}/np/{portal}") for portal in kernel.names(f"{tpg}/np")]
     initiators = kernel.names(f"{tpg}/acls")
     for initiator in initiators:
-        items += _access(kernel, f"{tpg}/acls/{initiator}")
+        items.append(Directory(f"{tpg}/acls/{initiator}"))
+        if fabric is Fabric.ISCSI:
+            items += _access(kernel, f"{tpg}/acls/{initiator}")
     items += [Directory(f"{tpg}/lun/{lun}") for lun in kernel.names(f"{tpg}/lun")]
     for initiator in initiators:
         acl = f"{tpg}/acls/{initiator}"
@@ -121,8 +149,17 @@ def _portal_group(kernel: KernelFs, tpg: str) -> list[Item]:
     return items
 
 
+def _nexus(kernel: KernelFs, tpg: str) -> str:
+    try:
+        return kernel.read(f"{tpg}/nexus")
+    except OSError as reason:
+        if reason.errno != errno.ENODEV:  # that there is none yet
+            raise
+        return ""
+
+
 def _access(kernel: KernelFs, acl: str) -> list[Item]:
-    items: list[Item] = [Directory(acl)]
+    items: list[Item] = []
     for part in ACL_ATTRIBUTES:
         text = kernel.read(f"{acl}/{part}")
         if part.startswith("auth/") and not text:

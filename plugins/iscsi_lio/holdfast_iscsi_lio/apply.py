@@ -57,10 +57,10 @@ def _carry_out(kernel: KernelFs, steps: Iterable[Step]) -> int:
         batch = list(group)
         if is_opening and len(batch) > 1:
             # Each has an HBA of its own, so the kernel opens them side by side.
-            side_by_side([lambda step=step: _act(kernel, step) for step in batch])  # type: ignore[misc]
+            side_by_side([lambda step=step: act(kernel, step) for step in batch])  # type: ignore[misc]
         else:
             for step in batch:
-                _act(kernel, step)
+                act(kernel, step)
         taken += len(batch)
     return taken
 
@@ -69,7 +69,8 @@ def _opens_device(step: Step) -> bool:
     return isinstance(step, Write) and _OPENS_DEVICE.fullmatch(step.path) is not None
 
 
-def _act(kernel: KernelFs, step: Step) -> None:
+def act(kernel: KernelFs, step: Step) -> None:
+    """Take one step. Raises KernelRefusal."""
     log.debug("%s", step)
     try:
         match step:

@@ -8,6 +8,9 @@ from ipaddress import ip_address
 from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
 from holdfast_iscsi_lio.tree import Attribute, Directory, Link, Tree, tpg_of
 
+DEFAULT_DEPTH = 64
+"""Where the kernel tells none (target_core_base.h, TPG default of cmdsn_depth)."""
+
 _CONTROL = re.compile(r"udev_path=(.*),readonly=(\d)")
 _MARK = re.compile(r"holdfast \S+ lun_(\d+)")
 
@@ -29,16 +32,17 @@ def describe(iqn: str, tree: Tree) -> TargetSpec:
         # Anything less is a backstore in the making, of which nothing is known yet.
         if control is not None and number is not None:
             units.append(_unit(store, values, number, control))
+    acls = [path for path in directories if path.startswith(f"{tpg}/acls/") and path.count("/") == tpg.count("/") + 2]
     return TargetSpec(
         name=values.get(f"{tpg}/param/TargetAlias", iqn),
         iqn=iqn,
         portals=tuple(portal_of(_name(path)) for path in directories if path.startswith(f"{tpg}/np/")),
         units=tuple(sorted(units, key=lambda unit: unit.lun)),
         access=tuple(
-            InitiatorAccess(_name(path))
-            for path in directories
-            if path.startswith(f"{tpg}/acls/") and path.count("/") == tpg.count("/") + 2
+            InitiatorAccess(_name(acl), cmdsn_depth=int(values.get(f"{acl}/cmdsn_depth", DEFAULT_DEPTH)))
+            for acl in acls
         ),
+        is_open=values.get(f"{tpg}/attrib/generate_node_acls") == "1",
     )
 
 
@@ -62,4 +66,8 @@ def _unit(store: str, values: dict[str, str], number: int, control: re.Match[str
         product=values[f"{store}/wwn/product_id"],
         revision=values[f"{store}/wwn/revision"],
         is_read_only=control[2] == "1",
+        # Known of an open device only; until then it is not told to anybody.
+        block_size_bytes=int(values.get(f"{store}/attrib/block_size", 512)),
+        may_unmap=values.get(f"{store}/attrib/emulate_tpu") == "1",
+        optimal_blocks=int(values.get(f"{store}/attrib/optimal_sectors") or 0) or None,
     )

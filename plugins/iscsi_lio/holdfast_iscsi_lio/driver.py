@@ -5,27 +5,65 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from holdfast.errors import BusyError, Reason, UnavailableError
+from holdfast.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    Reason,
+    SystemCommandError,
+    UnavailableError,
+    VerificationError,
+)
 from holdfast.hooks.base import Can, Host
-from holdfast.hooks.target import TargetDriver, TargetSession, TargetSpec, TargetState
+from holdfast.hooks.target import (
+    Chap,
+    Fabric,
+    Reservations,
+    TargetDriver,
+    TargetSession,
+    TargetSpec,
+    TargetState,
+    fabric_of,
+)
+from holdfast.system.command import Commands
 from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.actual import read_backstores, read_iqns, read_tree, steadily
-from holdfast_iscsi_lio.apply import converge
+from holdfast_iscsi_lio.apply import act, converge
 from holdfast_iscsi_lio.describe import describe
-from holdfast_iscsi_lio.limits import check
-from holdfast_iscsi_lio.plan import plan
-from holdfast_iscsi_lio.probe import MODULES
+from holdfast_iscsi_lio.discovery import DISCOVERY, differing_discovery
+from holdfast_iscsi_lio.limits import check, check_discovery
+from holdfast_iscsi_lio.plan import plan, stores_to_make_afresh
+from holdfast_iscsi_lio.probe import CORE_MODULES, MODULES
+from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.sessions import read_sessions
 from holdfast_iscsi_lio.settings import Settings
 from holdfast_iscsi_lio.threads import in_thread
-from holdfast_iscsi_lio.tree import ISCSI, Attribute, Level, Tree, find_homes, out_of_service, tpg_of, wanted_tree
+from holdfast_iscsi_lio.tree import (
+    ISCSI,
+    ROOTS,
+    WITH_ENABLE,
+    Level,
+    Link,
+    Tree,
+    find_homes,
+    out_of_service,
+    serves,
+    store_paths,
+    tpg_of,
+    wanted_tree,
+    without_what_comes_by_itself,
+)
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+DBROOT = "/sys/kernel/config/target/dbroot"
+FABRIC_MODULES = {Fabric.LOOPBACK: "tcm_loop", Fabric.FC: "tcm_qla2xxx", Fabric.FCOE: "tcm_fc"}
 
 ASK_WITHIN_S = 1.0
 """For telling who is stuck, when something is: less than any deadline worth setting."""
@@ -33,22 +71,54 @@ ASK_WITHIN_S = 1.0
 
 async def open_driver(settings: Settings, host: Host) -> LioTargets:
     """See Offer.open. Loads the modules and makes the root of all iSCSI targets."""
-    await host.commands.run(["modprobe", "--all", *MODULES], timeout_s=30)
+    await host.commands.run(["modprobe", "--all", *CORE_MODULES], timeout_s=30)
     try:
+        files = await asyncio.to_thread(place_reservations, host.kernel, host.state_dir)
+        await host.commands.run(["modprobe", "--all", *MODULES], timeout_s=30)
         await asyncio.to_thread(host.kernel.make_directory, ISCSI)
     except OSError as reason:
         raise UnavailableError(f"the kernel offers no iSCSI targets: {reason}") from reason
-    return LioTargets(settings, host.kernel)
+    return LioTargets(settings, host.kernel, files, host.commands)
+
+
+def place_reservations(kernel: KernelFs, state_dir: Path) -> ReservationFiles:
+    """Have the kernel write reservations where they survive a reboot.
+
+    It takes no other place once any fabric is loaded (target_core_configfs.c, target_core_item_dbroot_store): then
+    the one it has stays, and our copies alone survive.
+    """
+    ours = state_dir / "dbroot"
+    (ours / "pr").mkdir(mode=0o700, parents=True, exist_ok=True)
+    if kernel.read(DBROOT) != str(ours):
+        try:
+            kernel.write(DBROOT, str(ours))
+        except OSError as reason:
+            log.info("reservations are written below %s: %s", kernel.read(DBROOT), reason.strerror)
+    kernel_dir = Path(kernel.read(DBROOT)) / "pr"
+    kernel_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return ReservationFiles(kernel_dir, state_dir / "reservations")
 
 
 class LioTargets(TargetDriver):
     """See TargetDriver. Targets are told apart by IQN; whoever uses an IQN of ours by another tool shares it."""
 
-    can = frozenset({Can.TARGET_CHAP})
+    can = frozenset(
+        {
+            Can.TARGET_CHAP,
+            Can.TARGET_CLOSE,
+            Can.TARGET_DISCOVERY,
+            Can.TARGET_RESERVATIONS,
+            Can.TARGET_LOOPBACK,
+        }
+    )
 
-    def __init__(self, settings: Settings, kernel: KernelFs) -> None:
+    def __init__(
+        self, settings: Settings, kernel: KernelFs, files: ReservationFiles, commands: Commands | None = None
+    ) -> None:
         self._settings = settings
         self._kernel = kernel
+        self._files = files
+        self._commands = commands
         # Other processes may change a target too: of them `converge` takes care.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unfinished: dict[str, asyncio.Future[int]] = {}
@@ -56,11 +126,13 @@ class LioTargets(TargetDriver):
     async def stage(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
+        await self._load_fabric(spec.iqn)
         await self._change(spec.iqn, lambda: self._look(spec, None))
 
     async def activate(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
+        await self._load_fabric(spec.iqn)
         if await self._change(spec.iqn, lambda: self._look(spec, Level.ACTIVE)):
             log.info("target %s serves %d units", spec.iqn, len(spec.units))
 
@@ -76,13 +148,34 @@ class LioTargets(TargetDriver):
 
     async def remove(self, name: str, iqn: str) -> None:
         """See TargetDriver."""
-        if await self._change(iqn, lambda: (self._read(name, iqn), ())):
+        serials: set[str] = set()
+
+        def look() -> tuple[Tree, Tree]:
+            actual = self._read(name, iqn)
+            # One that was interrupted in the making has none yet.
+            serials.update(unit.serial for unit in describe(iqn, actual).units if unit.serial)
+            return actual, ()
+
+        if await self._change(iqn, look):
             log.info("target %s is removed", iqn)
+        for serial in serials:
+            await asyncio.to_thread(self._files.forget, serial)
 
     async def state(self, spec: TargetSpec) -> TargetState:
         """See TargetDriver."""
         check(spec)
         return await self._ask(spec.iqn, lambda: self._state(spec))
+
+    async def serves(self, iqn: str) -> bool:
+        """See TargetDriver."""
+
+        def look() -> bool:
+            if fabric_of(iqn) in WITH_ENABLE:
+                enable = f"{tpg_of(iqn)}/enable"
+                return self._kernel.exists(enable) and self._kernel.read(enable) == "1"
+            return serves(iqn, self._read(None, iqn))
+
+        return await asyncio.to_thread(steadily, look)
 
     async def read(self, iqn: str) -> TargetSpec | None:
         """See TargetDriver."""
@@ -102,6 +195,79 @@ class LioTargets(TargetDriver):
         """See TargetDriver."""
         return await asyncio.to_thread(steadily, lambda: read_sessions(self._kernel, iqn))
 
+    async def close_sessions(self, iqn: str, initiator: str) -> None:
+        """See TargetDriver."""
+        known = [session for session in await self.list_sessions(iqn) if session.initiator == initiator]
+        if not known:
+            text = f"{initiator} has no session with {iqn}"
+            raise NotFoundError(text, reasons=[Reason("no-session", text, "see who has: list the target", "initiator")])
+        depth = f"{tpg_of(iqn)}/acls/{initiator}/cmdsn_depth"
+        if not self._kernel.exists(depth):
+            text = f"{initiator} came in because the target is open to everybody"
+            remedy = "name it in the target's access, or close the export"
+            raise ConflictError(text, reasons=[Reason("open-export", text, remedy, "initiator")])
+
+        def close() -> int:
+            # Whatever is written, every session of the initiator is shut down for it to take effect
+            # (target_core_tpg.c, core_tpg_set_initiator_node_queue_depth).
+            self._kernel.write(depth, self._kernel.read(depth))
+            return 1
+
+        await self._work(iqn, close)
+        log.info("target %s closed %d sessions of %s", iqn, len(known), initiator)
+
+    async def set_discovery(self, chap: Chap | None) -> None:
+        """See TargetDriver."""
+        check_discovery(chap)
+
+        def write() -> int:
+            steps = differing_discovery(self._kernel, chap)
+            for step in steps:
+                act(self._kernel, step)
+            return len(steps)
+
+        await self._work(DISCOVERY, write)
+        if await self.discovery_differs(chap):
+            raise VerificationError("the kernel does not keep the credentials of discovery")
+
+    async def discovery_differs(self, chap: Chap | None) -> bool:
+        """See TargetDriver."""
+        return bool(await asyncio.to_thread(differing_discovery, self._kernel, chap))
+
+    async def read_reservations(self, serials: Sequence[str]) -> tuple[Reservations, ...]:
+        """See TargetDriver."""
+
+        def read() -> tuple[Reservations, ...]:
+            return tuple(Reservations(serial, self._files.remember(serial)) for serial in serials)
+
+        return await asyncio.to_thread(read)
+
+    async def keep_reservations(self, found: Reservations) -> None:
+        """See TargetDriver."""
+        await asyncio.to_thread(self._keep, found)
+
+    def _keep(self, found: Reservations) -> None:
+        for store in steadily(lambda: read_backstores(self._kernel)):
+            if store.is_configured and store.alias.startswith("holdfast "):
+                serial = self._kernel.read(f"{store.path}/wwn/vpd_unit_serial").rpartition(" ")[2]
+                if serial == found.serial and self._kernel.read(f"{store.path}/enable") == "1":
+                    raise ConflictError(f"the unit {found.serial} is served by this node")
+        self._files.adopt(found.serial, found.text)
+
+    async def _load_fabric(self, iqn: str) -> None:
+        """Load what only targets of that kind need, and make their root."""
+        fabric = fabric_of(iqn)
+        if fabric is Fabric.ISCSI or self._kernel.exists(ROOTS[fabric]) or self._commands is None:
+            return
+        module = FABRIC_MODULES[fabric]
+        try:
+            await self._commands.run(["modprobe", module], timeout_s=30)
+            await asyncio.to_thread(self._kernel.make_directory, ROOTS[fabric])
+        except (SystemCommandError, OSError) as reason:
+            text = f"the kernel offers no targets of {fabric.value}: {reason}"
+            remedy = f"install the kernel's full set of modules: {module} is needed"
+            raise UnavailableError(text, reasons=[Reason("no-fabric", text, remedy, "iqn")]) from reason
+
     def _read(self, name: str | None, iqn: str) -> Tree:
         return read_tree(self._kernel, iqn, name, read_backstores(self._kernel))
 
@@ -110,9 +276,21 @@ class LioTargets(TargetDriver):
         stores = read_backstores(self._kernel)
         actual = read_tree(self._kernel, spec.iqn, spec.name, stores)
         if level is None:
-            serves = Attribute(f"{tpg_of(spec.iqn)}/enable", "1") in actual
-            level = Level.ACTIVE if serves else Level.STAGED
-        return actual, wanted_tree(spec, find_homes(spec, stores), level)
+            level = Level.ACTIVE if serves(spec.iqn, actual) else Level.STAGED
+        homes = find_homes(spec, stores)
+        wanted = wanted_tree(spec, homes, level)
+        if level is Level.ACTIVE:
+            wanted = wanted_tree(spec, homes, level, self._to_load(spec, homes, actual, wanted))
+        return actual, without_what_comes_by_itself(wanted, actual)
+
+    def _to_load(
+        self, spec: TargetSpec, homes: Mapping[str, str], actual: Tree, wanted: Tree
+    ) -> dict[str, tuple[str, ...]]:
+        """The registrations of each unit that begins to be served, or begins again."""
+        paths = store_paths(spec, homes)
+        linked = {item.target for item in actual if isinstance(item, Link)}
+        begins = (set(paths.values()) - linked) | stores_to_make_afresh(actual, wanted)
+        return {unit.name: self._files.to_load(unit.serial) for unit in spec.units if paths[unit.name] in begins}
 
     def _state(self, spec: TargetSpec) -> TargetState:
         stores = read_backstores(self._kernel)
@@ -121,18 +299,22 @@ class LioTargets(TargetDriver):
             return TargetState.ABSENT
         homes = find_homes(spec, stores)
         for level, state in ((Level.ACTIVE, TargetState.ACTIVE), (Level.STAGED, TargetState.STAGED)):
-            if not plan(actual, wanted_tree(spec, homes, level)):
+            if not plan(actual, without_what_comes_by_itself(wanted_tree(spec, homes, level), actual)):
                 return state
         return TargetState.PARTIAL
 
     async def _change(self, iqn: str, look: Callable[[], tuple[Tree, Tree]]) -> int:
-        """Converge within the deadline; returns the number of steps. Raises BusyError when it is over.
+        """Converge within the deadline; returns the number of steps. Raises BusyError when it is over."""
+        return await self._work(iqn, lambda: converge(self._kernel, look))
+
+    async def _work(self, iqn: str, work_of: Callable[[], int]) -> int:
+        """Let the kernel do something to a target within the deadline. Raises BusyError when that is over.
 
         What the kernel is at then goes on: no change of this target begins before it has ended.
         """
         async with self._locks[iqn]:
             await self._wait_for_unfinished(iqn)
-            work = in_thread(lambda: converge(self._kernel, look))
+            work = in_thread(work_of)
             # Whether or not its caller still waits then, its error has been seen.
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._unfinished[iqn] = work

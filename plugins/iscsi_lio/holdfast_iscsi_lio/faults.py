@@ -22,6 +22,13 @@ def translated(refusal: KernelRefusal) -> HoldfastError:
     number, path = refusal.reason.errno, refusal.step.path
     if path.endswith("/enable") and "/core/" in path:
         return _open_failed(number, path)
+    if (found := _FIELDS.get("/".join(path.rsplit("/", 2)[1:]))) is not None:
+        field, text, remedy = found
+        return ConflictError(f"{path}: {text}", reasons=[Reason("device-cannot", text, remedy, field)])
+    if "/np/" in path and number in (errno.EADDRINUSE, errno.EEXIST):
+        portal = path.rpartition("/")[2]
+        text = f"another program has the port of {portal}"
+        return ConflictError(text, reasons=[Reason("port-taken", text, "choose another port, or end it", "portals")])
     if number == errno.EBUSY:
         return BusyError(
             f"{path} is used by another object of the kernel",
@@ -30,6 +37,22 @@ def translated(refusal: KernelRefusal) -> HoldfastError:
             ],
         )
     return HoldfastError(f"the kernel refused {refusal.step}: {refusal.reason.strerror}")
+
+
+_FIELDS = {
+    "attrib/block_size": (
+        "units.block_size_bytes",
+        "the device has larger blocks than it is to show",
+        "give the unit the block size of its device",
+    ),
+    "attrib/emulate_tpu": ("units.may_unmap", "the device cannot unmap", "turn unmap off for this unit"),
+    "attrib/emulate_tpws": ("units.may_unmap", "the device cannot unmap", "turn unmap off for this unit"),
+    "attrib/optimal_sectors": (
+        "units.optimal_blocks",
+        "the device takes no transfer of that length",
+        "give the unit a smaller number, or none",
+    ),
+}
 
 
 def _open_failed(number: int | None, path: str) -> HoldfastError:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from holdfast.errors import InvalidError, Reason
-from holdfast.hooks.target import Chap, LogicalUnit, Portal, TargetSpec
+from holdfast.hooks.target import Chap, Fabric, LogicalUnit, Portal, TargetSpec, fabric_of
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _UNIT_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
@@ -26,6 +26,9 @@ _SERIAL = re.compile(r"[0-9a-f-]+\Z")
 _INQUIRY = re.compile(r"[!-~]([ -~]*[!-~])?\Z")
 """Printable ASCII; the kernel strips blanks at the ends (target_core_configfs.c, target_check_inquiry_data)."""
 
+_NAA = re.compile(r"naa\.[0-9a-f]{16}\Z")
+_WWN = re.compile(r"([0-9a-f]{2}:){7}[0-9a-f]{2}\Z")
+
 MAX_IQN_CHARS = 223
 MIN_SERIAL_DIGITS = 16
 """The NAA identifier holds the first 25 hexadecimal digits of the serial and nothing else of it
@@ -36,12 +39,18 @@ MAX_LUN = 255
 MAX_CREDENTIAL_BYTES = 255
 """iscsi_target_core.h, MAX_USER_LEN and MAX_PASS_LEN are 256 with the closing zero."""
 
+BLOCK_SIZES = (512, 1024, 2048, 4096)
+"""target_core_configfs.c, block_size_store takes no other."""
+MAX_DEPTH = 512
+"""target_core_base.h, TA_DEFAULT_CMDSN_DEPTH_MAX."""
+MAX_BLOCKS = 2**31 - 1
+
 Fault = tuple[str, str]
 
 
 def check(spec: TargetSpec) -> None:
     """Raise InvalidError with every fault of `spec`."""
-    faults = [*_target(spec), *_access(spec)]
+    faults = [*_target(spec), *_fabric(spec), *_access(spec)]
     for number, unit in enumerate(spec.units):
         faults += [(f"units[{number}].{field}", text) for field, text in _unit(unit)]
     for number, portal in enumerate(spec.portals):
@@ -62,11 +71,44 @@ def check(spec: TargetSpec) -> None:
         )
 
 
+def check_discovery(chap: Chap | None) -> None:
+    """The same for the credentials of discovery."""
+    faults = [] if chap is None else list(_chap(chap))
+    if faults:
+        raise InvalidError(
+            "these credentials cannot be set: " + "; ".join(f"{field}: {text}" for field, text in faults),
+            reasons=[Reason("bad-credentials", text, "change this value", f"chap.{field}") for field, text in faults],
+        )
+
+
 def _target(spec: TargetSpec) -> Iterator[Fault]:
     if not _NAME.match(spec.name):
         yield "name", "a name is up to 31 of a-z, 0-9 and -, and begins with a letter"
-    if not _TARGET_IQN.match(spec.iqn) or len(spec.iqn) > MAX_IQN_CHARS:
-        yield "iqn", f"an IQN is iqn.YYYY-MM.DOMAIN:NAME in small letters, up to {MAX_IQN_CHARS} characters"
+    match fabric_of(spec.iqn):
+        case Fabric.LOOPBACK:
+            if not _NAA.match(spec.iqn):
+                yield "iqn", "a loopback target is named naa. and 16 hexadecimal digits in small letters"
+        case Fabric.FC | Fabric.FCOE if ":" in spec.iqn and "." not in spec.iqn.removeprefix("fcoe."):
+            if not _WWN.match(spec.iqn.removeprefix("fcoe.")):
+                yield "iqn", "a port's name is eight bytes in small hexadecimal digits, with colons between them"
+        case _:
+            if not _TARGET_IQN.match(spec.iqn) or len(spec.iqn) > MAX_IQN_CHARS:
+                yield "iqn", f"an IQN is iqn.YYYY-MM.DOMAIN:NAME in small letters, up to {MAX_IQN_CHARS} characters"
+
+
+def _fabric(spec: TargetSpec) -> Iterator[Fault]:
+    """What only iSCSI has."""
+    fabric = fabric_of(spec.iqn)
+    if fabric is Fabric.ISCSI:
+        return
+    if spec.portals:
+        yield "portals", f"a target of {fabric.value} has no IP address"
+    if spec.is_open:
+        yield "is_open", "only a target of iscsi can be open to everybody"
+    if fabric is Fabric.LOOPBACK and spec.access:
+        yield "access", "a loopback target has one initiator, this machine"
+    if any(access.chap for access in spec.access):
+        yield "access.chap", f"there are no passwords with {fabric.value}"
 
 
 def _unit(unit: LogicalUnit) -> Iterator[Fault]:
@@ -79,6 +121,10 @@ def _unit(unit: LogicalUnit) -> Iterator[Fault]:
     digits = sum(character != "-" for character in unit.serial)
     if not _SERIAL.match(unit.serial) or digits < MIN_SERIAL_DIGITS or len(unit.serial) > MAX_SERIAL_CHARS:
         yield "serial", f"a serial has {MIN_SERIAL_DIGITS} to {MAX_SERIAL_CHARS} hexadecimal digits in small letters"
+    if unit.block_size_bytes not in BLOCK_SIZES:
+        yield "block_size_bytes", f"a block has {', '.join(map(str, BLOCK_SIZES))} bytes"
+    if unit.optimal_blocks is not None and not 0 < unit.optimal_blocks <= MAX_BLOCKS:
+        yield "optimal_blocks", f"this is a number of blocks from 1 to {MAX_BLOCKS}"
     for field, text, longest in (
         ("vendor", unit.vendor, 8),
         ("product", unit.product, 16),
@@ -101,9 +147,14 @@ def _portal(portal: Portal) -> Iterator[Fault]:
 
 
 def _access(spec: TargetSpec) -> Iterator[Fault]:
+    form, text = (_INITIATOR, "an initiator is named by IQN, EUI or NAA, in small letters")
+    if fabric_of(spec.iqn) in (Fabric.FC, Fabric.FCOE):
+        form, text = (_WWN, "an initiator is named by its port, eight bytes with colons between them")
     for number, access in enumerate(spec.access):
-        if not _INITIATOR.match(access.initiator) or len(access.initiator) > MAX_IQN_CHARS:
-            yield f"access[{number}].initiator", "an initiator is named by IQN, EUI or NAA, in small letters"
+        if not form.match(access.initiator) or len(access.initiator) > MAX_IQN_CHARS:
+            yield f"access[{number}].initiator", text
+        if not 0 < access.cmdsn_depth <= MAX_DEPTH:
+            yield f"access[{number}].cmdsn_depth", f"a depth is a number from 1 to {MAX_DEPTH}"
         if access.chap is not None:
             for field, text in _chap(access.chap):
                 yield f"access[{number}].chap.{field}", text

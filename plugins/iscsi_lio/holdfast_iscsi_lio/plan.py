@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast_iscsi_lio.tree import CORE, ISCSI, Attribute, Directory, Item, Link, Tree
+from holdfast_iscsi_lio.tree import AS_MADE, CORE, LIVE, RESERVED, Attribute, Directory, Item, Link, Tree
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _services_to_stop(actual: Tree, wanted: Tree) -> list[str]:
         item.path
         for item in actual
         if isinstance(item, Attribute)
-        and item.path.startswith(ISCSI)
+        and not item.path.startswith(CORE)
         and item.path.endswith("/enable")
         and item.value == "1"
         and item.path not in serving
@@ -77,7 +77,9 @@ def _services_to_stop(actual: Tree, wanted: Tree) -> list[str]:
 
 def _holds_by_itself(item: Item) -> bool:
     # An `enable` of 0 is how objects begin, and how `_services_to_stop` left a target.
-    return isinstance(item, Attribute) and item.path.endswith("/enable") and item.value == "0"
+    return isinstance(item, Attribute) and (
+        item.value == AS_MADE or (item.path.endswith("/enable") and item.value == "0")
+    )
 
 
 def _removal(item: Item) -> Step:
@@ -100,7 +102,7 @@ def _gone(actual: Tree, wanted: Tree) -> set[str]:
     """The paths in `actual` that must go, if only to come again."""
     asked = {item.path: item for item in wanted}
     gone = {item.path for item in actual if not isinstance(item, Attribute) and asked.get(item.path) != item}
-    gone |= _stores_to_make_afresh(actual, asked)
+    gone |= stores_to_make_afresh(actual, wanted)
     while True:
         before = len(gone)
         parents = {_parent(path) for path in gone}
@@ -109,18 +111,27 @@ def _gone(actual: Tree, wanted: Tree) -> set[str]:
             return gone
 
 
-def _stores_to_make_afresh(actual: Tree, asked: dict[str, Item]) -> set[str]:
-    """Enabled backstores that differ in anything: the kernel neither changes nor closes an open one.
+def stores_to_make_afresh(actual: Tree, wanted: Tree) -> set[str]:
+    """Enabled backstores that differ in what the kernel does not change of an open one.
 
     (`control` fails with EEXIST and `wwn` with EINVAL then; `enable` takes only "1".)
     """
+    asked = {item.path: item for item in wanted}
     enabled = {_parent(item.path) for item in actual if item == Attribute(item.path, "1") and _is_store_enable(item)}
-    return {
-        store
-        for store in enabled
+    differing = [
+        _parent(item.path)
         for item in actual
-        if isinstance(item, Attribute) and item.path.startswith(f"{store}/") and asked.get(item.path) != item
-    }
+        if isinstance(item, Attribute) and asked.get(item.path) != item and not _may_differ(item, asked)
+    ]
+    return enabled & {store for place in differing for store in (place, _parent(place))}
+
+
+def _may_differ(item: Attribute, asked: dict[str, Item]) -> bool:
+    """Whether an attribute of an open backstore can be written, or is not asked for at all."""
+    if item.path.endswith(f"/{RESERVED}"):
+        return item.path not in asked
+    other = asked.get(item.path)
+    return item.path.endswith(LIVE) and isinstance(other, Attribute) and other.value != AS_MADE
 
 
 def _is_store_enable(item: Item) -> bool:

@@ -9,7 +9,8 @@ from holdfast.hooks.base import Host, Missing
 from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.settings import Settings
 
-MODULES = ("configfs", "target_core_mod", "target_core_iblock", "iscsi_target_mod")
+CORE_MODULES = ("configfs", "target_core_mod", "target_core_iblock")
+MODULES = (*CORE_MODULES, "iscsi_target_mod")
 CONFIGFS = "/sys/kernel/config"
 OLDEST_KERNEL = (6, 0)
 """The first with `authentication` for each ACL (iscsi_target_nodeattrib.h), which mixed access lists need."""

@@ -11,14 +11,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from holdfast.hooks.target import Portal, TargetSession
 from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.describe import portal_of
 from holdfast_iscsi_lio.tree import tpg_of
 
+_SESSION = re.compile(r"LIO Session ID: (\d+)")
+_COUNTS = {"commands": "cmd_pdus", "read_bytes": "txdata_octs", "written_bytes": "rxdata_octs"}
+"""As the target sees it: what it transmits, the initiator reads (iscsi_target_stat.c)."""
 _ADDRESS = re.compile(r"^\s*Address (\S+) TCP", re.MULTILINE)
 _ESTABLISHED = "01"
 TCP_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -36,7 +40,8 @@ def read_sessions(kernel: KernelFs, iqn: str) -> tuple[TargetSession, ...]:
     """The sessions of a target; none if it is absent."""
     tpg = tpg_of(iqn)
     acls = kernel.names(f"{tpg}/acls")
-    addresses = {name: parse_info(kernel.read(f"{tpg}/acls/{name}/info")) for name in acls}
+    infos = {name: kernel.read(path) for name in acls if kernel.exists(path := f"{tpg}/acls/{name}/info")}
+    addresses = {name: parse_info(info) for name, info in infos.items()}
     dynamic = kernel.read(f"{tpg}/dynamic_sessions") if kernel.exists(f"{tpg}/dynamic_sessions") else ""
     anonymous = tuple(name for name in re.split(r"[\n\0]+", dynamic) if name)
     if not anonymous and not any(addresses.values()):
@@ -49,7 +54,21 @@ def read_sessions(kernel: KernelFs, iqn: str) -> tuple[TargetSession, ...]:
         for connection in parse_tcp(kernel.read(table))
         if connection.local in portals
     ]
-    return (*join(addresses, connections), *(TargetSession(name, None, None) for name in anonymous))
+    found = {name: _more(kernel, f"{tpg}/acls/{name}", infos[name]) for name, known in addresses.items() if known}
+    return (
+        *(replace(session, **found[session.initiator]) for session in join(addresses, connections)),
+        *(TargetSession(name, None, None) for name in anonymous),
+    )
+
+
+def _more(kernel: KernelFs, acl: str, info: str) -> dict[str, Any]:
+    number = _SESSION.search(info)
+    more: dict[str, Any] = {"id": number[1] if number else None}
+    for field, name in _COUNTS.items():
+        path = f"{acl}/fabric_statistics/iscsi_sess_stats/{name}"
+        if kernel.exists(path) and (text := kernel.read(path)).isdigit():
+            more[field] = int(text)
+    return more
 
 
 def parse_info(text: str) -> tuple[str, ...]:

@@ -35,10 +35,13 @@ the target's `enable` last. Its reverse is the order of removal. Everything up t
 device and is staged on the passive node; a LUN can be linked only to an enabled backstore (ENODEV otherwise,
 target_core_fabric_configfs.c, target_fabric_port_link), so links stay in the takeover's path.
 
-Not set: persistent reservations (they are not carried between the nodes), UNMAP (`emulate_tpu` stays 0), and the write
-cache flag: iblock reports the device's own (target_core_iblock.c, iblock_get_write_cache). The relative target port
-number cannot be set in Linux 6.1, and need not: it is counted for each device from 1 (target_core_device.c,
-core_alloc_rtpi), so a backstore made afresh and linked once has 1 on both nodes.
+The kernel sets a backstore's `attrib` anew when the device is opened, so it is written after `enable`. Persistent
+reservations are loaded between that and the link (`reservations`). Targets of other fabrics have the same shape with
+less in it: `loopback` has a `nexus` instead of portals, access and `enable`.
+
+Not set: the write cache flag, for iblock reports the device's own (target_core_iblock.c, iblock_get_write_cache). The
+relative target port number cannot be set in Linux 6.1, and need not: it is counted for each device from 1
+(target_core_device.c, core_alloc_rtpi), so a backstore made afresh and linked once has 1 on both nodes.
 """
 
 from __future__ import annotations
@@ -51,17 +54,26 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
 from holdfast.errors import ConflictError, Reason
-from holdfast.hooks.target import Chap, InitiatorAccess, LogicalUnit, Portal, TargetSpec
+from holdfast.hooks.target import Chap, Fabric, InitiatorAccess, LogicalUnit, Portal, TargetSpec, fabric_of
 from holdfast.values import Secret
 
 CORE = "/sys/kernel/config/target/core"
 ISCSI = "/sys/kernel/config/target/iscsi"
+ROOTS = {
+    Fabric.ISCSI: ISCSI,
+    Fabric.LOOPBACK: "/sys/kernel/config/target/loopback",
+    Fabric.FC: "/sys/kernel/config/target/qla2xxx",
+    Fabric.FCOE: "/sys/kernel/config/target/fc",
+}
+"""Where the targets of a fabric are. The last two: the cards of one maker, and Fibre Channel over Ethernet."""
+WITH_ENABLE = frozenset({Fabric.ISCSI, Fabric.FC})
 
 TPG_ATTRIBUTES = (
     "attrib/authentication",
     "attrib/generate_node_acls",
     "attrib/demo_mode_write_protect",
     "attrib/demo_mode_discovery",
+    "attrib/cache_dynamic_acls",
     "param/DefaultTime2Wait",
     "param/TargetAlias",
 )
@@ -71,7 +83,14 @@ ACL_ATTRIBUTES = (
     "auth/userid_mutual",
     "auth/password_mutual",
     "attrib/authentication",
+    "cmdsn_depth",
 )
+LIVE = ("attrib/emulate_tpu", "attrib/emulate_tpws")
+"""Of an open backstore, what may be changed while it is linked."""
+TUNING = ("attrib/block_size", "attrib/optimal_sectors", *LIVE)
+AS_MADE = ""
+"""Stands for the value that a fresh object has by itself: it cannot be written, only come by with a new one."""
+RESERVED = "pr/res_aptpl_metadata"
 UNSET = "NULL"
 """Clears a credential: an empty write never reaches the kernel (iscsi_target_configfs.c, DEF_NACL_AUTH_STR)."""
 
@@ -125,9 +144,14 @@ class Backstore:
         return f"{self.hba}/{self.name}"
 
 
+def target_of(iqn: str) -> str:
+    """The directory of a target."""
+    return f"{ROOTS[fabric_of(iqn)]}/{iqn.removeprefix('fcoe.')}"
+
+
 def tpg_of(iqn: str) -> str:
     """The directory of the target's only portal group."""
-    return f"{ISCSI}/{iqn}/tpgt_1"
+    return f"{target_of(iqn)}/tpgt_1"
 
 
 def backstore_name(target: str, unit: str) -> str:
@@ -183,39 +207,79 @@ def _free_hba(name: str, filled: set[str]) -> str:
     return next(hba for i in itertools.count(start) if (hba := f"{CORE}/iblock_{i}") not in filled)
 
 
-def wanted_tree(spec: TargetSpec, homes: Mapping[str, str], level: Level) -> Tree:
-    """Everything of a target, in order. `homes` as from `find_homes`."""
+def wanted_tree(
+    spec: TargetSpec, homes: Mapping[str, str], level: Level, reserved: Mapping[str, tuple[str, ...]] | None = None
+) -> Tree:
+    """Everything of a target, in order. `homes` as from `find_homes`.
+
+    `reserved` are the registrations to load into each unit's backstore, by the unit's name; see `reservations`.
+    """
     tpg = tpg_of(spec.iqn)
-    stores = {unit.lun: f"{homes[unit.name]}/{backstore_name(spec.name, unit.name)}" for unit in spec.units}
-    acls = {access.initiator: f"{tpg}/acls/{access.initiator}" for access in spec.access}
+    fabric = fabric_of(spec.iqn)
+    stores = store_paths(spec, homes)
+    acls = [f"{tpg}/acls/{access.initiator}" for access in spec.access]
     numbers = [unit.lun for unit in spec.units]
     items: list[Item] = []
     for unit in spec.units:
         items += _backstore(spec, unit, homes[unit.name])
-    items += [Directory(f"{ISCSI}/{spec.iqn}"), Directory(tpg), *_tpg_attributes(spec, tpg)]
+    items += [Directory(target_of(spec.iqn)), Directory(tpg)]
+    items += _group_attributes(spec, tpg)
     items += [Directory(f"{tpg}/np/{portal_name(portal)}") for portal in spec.portals]
-    for access in spec.access:
-        items += [Directory(acls[access.initiator]), *_credentials(access, acls[access.initiator])]
+    for acl, access in zip(acls, spec.access, strict=True):
+        items.append(Directory(acl))
+        if fabric is Fabric.ISCSI:
+            items += _credentials(access, acl)
     items += [Directory(f"{tpg}/lun/lun_{lun}") for lun in numbers]
-    items += [Directory(f"{acl}/lun_{lun}") for acl in acls.values() for lun in numbers]
+    items += [Directory(f"{acl}/lun_{lun}") for acl in acls for lun in numbers]
+    enable = [Attribute(f"{tpg}/enable", _flag(level is Level.ACTIVE))] if fabric in WITH_ENABLE else []
     if level is Level.STAGED:
-        items += [Attribute(f"{stores[lun]}/enable", "0") for lun in numbers]
-        return (*items, Attribute(f"{tpg}/enable", "0"))
-    items += [Attribute(f"{stores[lun]}/enable", "1") for lun in numbers]
-    items += [Link(f"{tpg}/lun/lun_{lun}/backstore", stores[lun]) for lun in numbers]
-    for acl in acls.values():
+        return (*items, *(Attribute(f"{stores[unit.name]}/enable", "0") for unit in spec.units), *enable)
+    items += [Attribute(f"{stores[unit.name]}/enable", "1") for unit in spec.units]
+    for unit in spec.units:
+        items += _tuning(unit, stores[unit.name])
+        items += [Attribute(f"{stores[unit.name]}/{RESERVED}", line) for line in (reserved or {}).get(unit.name, ())]
+    items += [Link(f"{tpg}/lun/lun_{unit.lun}/backstore", stores[unit.name]) for unit in spec.units]
+    for acl in acls:
         for unit in spec.units:
             items.append(Link(f"{acl}/lun_{unit.lun}/mapped", f"{tpg}/lun/lun_{unit.lun}"))
             # After the link: what is written before is lost (target_core_fabric_configfs.c, no se_dev_entry yet).
             items.append(Attribute(f"{acl}/lun_{unit.lun}/write_protect", _flag(unit.is_read_only)))
-    return (*items, Attribute(f"{tpg}/enable", "1"))
+    return (*items, *enable)
+
+
+def serves(iqn: str, actual: Tree) -> bool:
+    """Whether a target that was read accepts logins; one that has no switch for that does while it has a unit."""
+    if fabric_of(iqn) in WITH_ENABLE:
+        return Attribute(f"{tpg_of(iqn)}/enable", "1") in actual
+    return any(isinstance(item, Link) for item in actual)
+
+
+def store_paths(spec: TargetSpec, homes: Mapping[str, str]) -> dict[str, str]:
+    """Each unit's backstore, by the unit's name."""
+    return {unit.name: f"{homes[unit.name]}/{backstore_name(spec.name, unit.name)}" for unit in spec.units}
+
+
+def without_what_comes_by_itself(wanted: Tree, actual: Tree) -> Tree:
+    """`wanted` without attributes of backstores yet to be opened that a fresh one has anyway.
+
+    A takeover opens hundreds of devices, and each write costs it.
+    """
+    read = {item.path for item in actual}
+    fresh = {"attrib/block_size": "512", "attrib/emulate_tpu": "0", "attrib/emulate_tpws": "0"}
+    return tuple(
+        item
+        for item in wanted
+        if not isinstance(item, Attribute)
+        or item.path in read
+        or fresh.get("/".join(item.path.rsplit("/", 2)[1:])) != item.value
+    )
 
 
 def out_of_service(actual: Tree) -> Tree:
     """What stays of a tree that was read when the target lets go of its devices: all but links and enables."""
     kept: list[Item] = []
     for item in actual:
-        if isinstance(item, Link) or item.path.endswith("/write_protect"):
+        if isinstance(item, Link) or item.path.endswith(("/write_protect", f"/{RESERVED}", *TUNING)):
             continue
         if isinstance(item, Attribute) and item.path.endswith("/enable"):
             kept.append(Attribute(item.path, "0"))
@@ -254,18 +318,43 @@ def _backstore(spec: TargetSpec, unit: LogicalUnit, hba: str) -> list[Item]:
     ]
 
 
-def _tpg_attributes(spec: TargetSpec, tpg: str) -> list[Item]:
+def _tuning(unit: LogicalUnit, store: str) -> list[Item]:
     values = {
-        "attrib/authentication": _flag(any(access.chap for access in spec.access)),
-        # Nobody without an ACL logs in, and nobody without one is told that the target exists.
-        "attrib/generate_node_acls": "0",
-        "attrib/demo_mode_write_protect": "1",
-        "attrib/demo_mode_discovery": "0",
-        # The larger offer of both sides is what an initiator waits before it comes back: ours must be 0.
-        "param/DefaultTime2Wait": "0",
-        "param/TargetAlias": spec.name,
+        "attrib/block_size": str(unit.block_size_bytes),
+        "attrib/emulate_tpu": _flag(unit.may_unmap),
+        "attrib/emulate_tpws": _flag(unit.may_unmap),
+        "attrib/optimal_sectors": AS_MADE if unit.optimal_blocks is None else str(unit.optimal_blocks),
     }
-    return [Attribute(f"{tpg}/{name}", values[name]) for name in TPG_ATTRIBUTES]
+    return [Attribute(f"{store}/{name}", values[name]) for name in TUNING]
+
+
+def _group_attributes(spec: TargetSpec, tpg: str) -> list[Item]:
+    match fabric_of(spec.iqn):
+        case Fabric.LOOPBACK:
+            return [Attribute(f"{tpg}/nexus", nexus_of(spec.iqn))]
+        case Fabric.ISCSI:
+            values = {
+                # Of those without an ACL; each ACL says by itself what its initiator needs.
+                "attrib/authentication": _flag(any(access.chap for access in spec.access) and not spec.is_open),
+                # Nobody without an ACL logs in, and nobody without one is told that the target exists.
+                "attrib/generate_node_acls": _flag(spec.is_open),
+                "attrib/demo_mode_write_protect": _flag(not spec.is_open),
+                "attrib/demo_mode_discovery": _flag(spec.is_open),
+                # Else what is known of an initiator, its reservations too, goes with its session.
+                "attrib/cache_dynamic_acls": _flag(spec.is_open),
+                # The larger offer of both sides is what an initiator waits before it comes back: ours must be 0.
+                "param/DefaultTime2Wait": "0",
+                "param/TargetAlias": spec.name,
+            }
+            return [Attribute(f"{tpg}/{name}", values[name]) for name in TPG_ATTRIBUTES]
+        case _:
+            return []
+
+
+def nexus_of(name: str) -> str:
+    """The initiator that this machine is to a loopback target: the same name but for its first digit after the NAA."""
+    kind, _, digits = name.partition(".")
+    return f"{kind}.{digits[0]}{'f' if digits[1] != 'f' else '0'}{digits[2:]}"
 
 
 def _credentials(access: InitiatorAccess, acl: str) -> list[Item]:
@@ -278,5 +367,6 @@ def _credentials(access: InitiatorAccess, acl: str) -> list[Item]:
         "auth/password_mutual": chap.mutual_password or Secret(UNSET),
         # An initiator without CHAP beside others with it; the portal group's word rules only while this is -1.
         "attrib/authentication": _flag(access.chap is not None),
+        "cmdsn_depth": str(access.cmdsn_depth),
     }
     return [Attribute(f"{acl}/{name}", values[name]) for name in ACL_ATTRIBUTES]

@@ -27,12 +27,20 @@ _STORE_FILES = {
     "wwn/vendor_id": "LIO-ORG",
     "wwn/product_id": "IBLOCK",
     "wwn/revision": "4.0",
+    "attrib/block_size": "0",
+    "attrib/emulate_tpu": "0",
+    "attrib/emulate_tpws": "0",
+    "attrib/optimal_sectors": "0",
+    "attrib/hw_max_sectors": "0",
+    "pr/res_aptpl_metadata": "Ready to process PR APTPL metadata..",
 }
+_OF_AN_OPEN_STORE = {"block_size": "512", "optimal_sectors": "2048", "hw_max_sectors": "2048"}
 _TPG_FILES = {
     "attrib/authentication": "1",
     "attrib/generate_node_acls": "0",
     "attrib/demo_mode_write_protect": "1",
     "attrib/demo_mode_discovery": "1",
+    "attrib/cache_dynamic_acls": "0",
     "param/DefaultTime2Wait": "2",
     "param/TargetAlias": "LIO Target",
     "dynamic_sessions": "",
@@ -44,6 +52,7 @@ _ACL_FILES = {
     "auth/userid_mutual": "",
     "auth/password_mutual": "",
     "attrib/authentication": "-1",
+    "cmdsn_depth": "64",
     "info": "No active iSCSI Session for Initiator Endpoint: X",
 }
 _INFO = "Status: DEACTIVATED  Max Queue Depth: 0  SectorSize: 0  HwMaxSectors: 0\n          {udev}readonly: {readonly}"
@@ -63,6 +72,7 @@ class FakeConfigfs(KernelFs):
         super().__init__(Path("/nowhere"))
         self.devices = set(devices)
         self.changes: list[str] = []
+        self.can_unmap = False
         self.before_change: Callable[[str], None] = lambda change: None
         self._children: dict[str, set[str]] = {}
         self._files: dict[str, str] = {}
@@ -70,7 +80,10 @@ class FakeConfigfs(KernelFs):
         self._made: set[str] = set()
         self._options: dict[str, dict[str, str]] = {}
         self._add_directory(CORE)
-        self._add_directory(f"{ISCSI}/discovery_auth")
+        for name in ("userid", "password", "userid_mutual", "password_mutual"):
+            self.put(f"{ISCSI}/discovery_auth/{name}", "")
+        self.put(f"{ISCSI}/discovery_auth/enforce_discovery_auth", "0")
+        self.loaded: list[str] = []
 
     @property
     def held(self) -> set[str]:
@@ -201,6 +214,12 @@ class FakeConfigfs(KernelFs):
             self._show_info(parent)
         elif name == "enable":
             self._enable(parent, text)
+        elif parent.endswith("/attrib"):
+            self._write_attribute(parent.removesuffix("/attrib"), name, text)
+        elif parent.endswith("/pr"):
+            if parent.removesuffix("/pr") in self._links.values():
+                raise _error(errno.EINVAL)
+            self.loaded.append(text)
         elif parent.endswith("/wwn"):
             if parent.removesuffix("/wwn") in self._links.values():
                 raise _error(errno.EINVAL)
@@ -220,6 +239,20 @@ class FakeConfigfs(KernelFs):
         if device in self.held:
             raise _error(errno.EBUSY)
         self.put(f"{store}/enable", "1")
+        for name, value in _OF_AN_OPEN_STORE.items():
+            self.put(f"{store}/attrib/{name}", value)
+
+    def _write_attribute(self, store: str, name: str, text: str) -> None:
+        most = int(self.read(f"{store}/attrib/hw_max_sectors"))
+        if name in ("block_size", "optimal_sectors") and store in self._links.values():
+            raise _error(errno.EINVAL)
+        if name == "block_size" and text not in ("512", "1024", "2048", "4096"):
+            raise _error(errno.EINVAL)
+        if name == "optimal_sectors" and not 0 < int(text) <= most:
+            raise _error(errno.EINVAL)
+        if name in ("emulate_tpu", "emulate_tpws") and text == "1" and not self.can_unmap:
+            raise _error(errno.ENOSYS)
+        self.put(f"{store}/attrib/{name}", text)
 
     def _note(self, change: str) -> None:
         self.before_change(change)
@@ -334,6 +367,9 @@ RULES: tuple[Rule, ...] = (
     ("write", (f"{_ACL}/auth/password", "NULL"), "None"),
     ("read", (f"{_ACL}/auth/password",), "NULL"),
     ("read", (f"{_ACL}/attrib/authentication",), "-1"),
+    ("read", (f"{_ACL}/cmdsn_depth",), "64"),
+    ("write", (f"{_ACL}/cmdsn_depth", "16"), "None"),
+    ("read", (f"{_ACL}/cmdsn_depth",), "16"),
     ("make_directory", (f"{_TPG}/lun/lun_1",), "True"),
     ("make_directory", (f"{_ACL}/lun_1",), "True"),
     ("read", (f"{_ACL}/lun_1/write_protect",), ""),
@@ -349,8 +385,21 @@ RULES: tuple[Rule, ...] = (
     ("write", (f"{_HBA}/second/control", "udev_path=/dev/ram2,readonly=0"), "None"),
     ("write", (f"{_HBA}/second/enable", "1"), "EBUSY"),
     ("remove_directory", (f"{_HBA}/second",), "True"),
+    ("read", (f"{_STORE}/attrib/block_size",), "512"),
+    ("read", (f"{_STORE}/attrib/emulate_tpu",), "0"),
+    ("read", (f"{_STORE}/attrib/emulate_tpws",), "0"),
+    ("write", (f"{_STORE}/attrib/emulate_tpu", "1"), "ENOSYS"),
+    ("write", (f"{_STORE}/attrib/block_size", "513"), "EINVAL"),
+    ("write", (f"{_STORE}/attrib/block_size", "4096"), "None"),
+    ("read", (f"{_STORE}/attrib/block_size",), "4096"),
+    ("write", (f"{_STORE}/attrib/block_size", "512"), "None"),
+    ("write", (f"{_STORE}/attrib/optimal_sectors", "9999999"), "EINVAL"),
+    ("write", (f"{_STORE}/attrib/optimal_sectors", "64"), "None"),
     ("link", (f"{_TPG}/lun/lun_1/backstore", _STORE), "True"),
     ("link", (f"{_TPG}/lun/lun_1/backstore", _STORE), "False"),
+    ("write", (f"{_STORE}/attrib/block_size", "4096"), "EINVAL"),
+    ("write", (f"{_STORE}/attrib/optimal_sectors", "32"), "EINVAL"),
+    ("write", (f"{_STORE}/pr/res_aptpl_metadata", "sa_res_key=0x1"), "EINVAL"),
     ("link_target", (f"{_TPG}/lun/lun_1/backstore",), _STORE),
     ("write", (f"{_STORE}/wwn/vendor_id", "OTHER"), "EINVAL"),
     ("link", (f"{_ACL}/lun_1/mapped", f"{_TPG}/lun/lun_1"), "True"),

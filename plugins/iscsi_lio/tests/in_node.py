@@ -15,7 +15,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Host
-from holdfast.hooks.target import TargetDriver, TargetSpec
+from holdfast.hooks.target import Chap, Reservations, TargetDriver, TargetSpec
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
@@ -25,7 +25,16 @@ from holdfast_iscsi_lio.settings import Settings
 
 
 async def operate(driver: TargetDriver, spec: TargetSpec, operation: str) -> Any:
-    match operation:
+    word, _, argument = operation.partition(" ")
+    match word:
+        case "close":
+            return await driver.close_sessions(spec.iqn, argument)
+        case "discovery":
+            return await driver.set_discovery(from_plain(Chap, json.loads(argument)) if argument else None)
+        case "read_reservations":
+            return await driver.read_reservations([unit.serial for unit in spec.units])
+        case "keep":
+            return await driver.keep_reservations(from_plain(Reservations, json.loads(argument)))
         case "stage" | "activate" | "state":
             return await getattr(driver, operation)(spec)
         case "deactivate" | "remove":

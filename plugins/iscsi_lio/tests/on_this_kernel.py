@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.hooks.base import Host
-from holdfast.hooks.target import TargetDriver
+from holdfast.hooks.target import TargetDriver, TargetSpec
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
@@ -20,6 +20,7 @@ from holdfast.testing.target import PASSWORD, TargetContract, make_other_spec, m
 from holdfast_iscsi_lio.plugin import Plugin
 from holdfast_iscsi_lio.settings import Settings
 from plugins.iscsi_lio.tests.fake_configfs import play
+from plugins.iscsi_lio.tests.registered import registered
 
 
 def this_machine(tmp_path: Path) -> Host:
@@ -40,6 +41,9 @@ class TestLioOnThisKernel(TargetContract):
     @pytest.fixture
     def driver(self, driver: TargetDriver) -> TargetDriver:
         return driver
+
+    def reservations_text(self, spec: TargetSpec) -> str:
+        return registered(spec)
 
 
 async def test_nothing_is_missing_here(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import errno
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,15 +21,20 @@ from holdfast.errors import (
     UnavailableError,
     VerificationError,
 )
-from holdfast.hooks.target import TargetSession, TargetState
+from holdfast.hooks.target import TargetSession, TargetSpec, TargetState
 from holdfast.testing.target import PASSWORD, IsHeld, TargetContract, make_other_spec, make_spec, with_chap
 from holdfast_iscsi_lio.driver import LioTargets
+from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.settings import Settings
 from plugins.iscsi_lio.tests.fake_configfs import CORE, ISCSI, FakeConfigfs
+from plugins.iscsi_lio.tests.registered import registered
 
 DEVICES = ("/dev/one", "/dev/two")
 SPEC = make_spec(DEVICES)
 TPG = f"{ISCSI}/{SPEC.iqn}/tpgt_1"
+
+
+NO_FILES = ReservationFiles(Path("/nowhere"), Path("/nowhere"))
 
 
 @pytest.fixture
@@ -37,16 +43,25 @@ def kernel() -> FakeConfigfs:
 
 
 @pytest.fixture
-def driver(kernel: FakeConfigfs) -> LioTargets:
-    return LioTargets(Settings(deadline_s=5.0), kernel)
+def files(tmp_path: Path) -> ReservationFiles:
+    (tmp_path / "pr").mkdir()
+    return ReservationFiles(tmp_path / "pr", tmp_path / "kept")
+
+
+@pytest.fixture
+def driver(kernel: FakeConfigfs, files: ReservationFiles) -> LioTargets:
+    return LioTargets(Settings(deadline_s=5.0), kernel, files)
 
 
 class TestLioOnFakeConfigfs(TargetContract):
     """The contract, on the fake."""
 
     @pytest.fixture
-    def driver(self, kernel: FakeConfigfs) -> LioTargets:
-        return LioTargets(Settings(deadline_s=5.0), kernel)
+    def driver(self, driver: LioTargets) -> LioTargets:
+        return driver
+
+    def reservations_text(self, spec: TargetSpec) -> str:
+        return registered(spec)
 
     @pytest.fixture
     def devices(self) -> tuple[str, str]:
@@ -93,7 +108,7 @@ async def test_a_read_only_unit_is_opened_and_mapped_read_only(driver: LioTarget
 async def test_both_nodes_make_the_same_names() -> None:
     nodes = (FakeConfigfs(DEVICES), FakeConfigfs(DEVICES))
     for kernel in nodes:
-        await LioTargets(Settings(5.0), kernel).activate(SPEC)
+        await LioTargets(Settings(5.0), kernel, NO_FILES).activate(SPEC)
     assert nodes[0].paths == nodes[1].paths
 
 
@@ -201,7 +216,7 @@ async def _interrupted(kernel: FakeConfigfs, change: int, what: str) -> None:
 
     kernel.before_change = kill
     try:
-        await _operate(LioTargets(Settings(5.0), kernel), what)
+        await _operate(LioTargets(Settings(5.0), kernel, NO_FILES), what)
     finally:
         kernel.before_change = lambda _: None
 
@@ -245,7 +260,7 @@ def _prefixes(what: str) -> Iterator[FakeConfigfs]:
     for change in range(200):
         kernel = FakeConfigfs(DEVICES)
         for earlier in BEGINNINGS[what]:
-            asyncio.run(_operate(LioTargets(Settings(5.0), kernel), earlier))
+            asyncio.run(_operate(LioTargets(Settings(5.0), kernel, NO_FILES), earlier))
         try:
             asyncio.run(_interrupted(kernel, change, what))
         except _Killed:
@@ -260,7 +275,7 @@ def _prefixes(what: str) -> Iterator[FakeConfigfs]:
 def test_from_every_interruption_every_operation_reaches_its_end(what: str, after: str) -> None:
     places = 0
     for kernel in _prefixes(what):
-        driver = LioTargets(Settings(5.0), kernel)
+        driver = LioTargets(Settings(5.0), kernel, NO_FILES)
         serves = kernel.exists(f"{TPG}/enable") and kernel.read(f"{TPG}/enable") == "1"
         asyncio.run(_operate(driver, after))
         spec, state = ENDS[after]
@@ -341,7 +356,7 @@ class Vanishing(FakeConfigfs):
 
 async def test_what_vanishes_while_it_is_read_is_looked_at_again() -> None:
     kernel = Vanishing(DEVICES)
-    driver = LioTargets(Settings(5.0), kernel)
+    driver = LioTargets(Settings(5.0), kernel, NO_FILES)
     await driver.activate(SPEC)
     kernel.vanishing = 2
     assert await driver.state(SPEC) is TargetState.ACTIVE
@@ -356,7 +371,7 @@ async def test_a_kernel_that_forgets_what_it_took_is_found_out() -> None:
             if not path.endswith("DefaultTime2Wait"):
                 super().write(path, text)
 
-    driver = LioTargets(Settings(5.0), Forgetful(DEVICES))
+    driver = LioTargets(Settings(5.0), Forgetful(DEVICES), NO_FILES)
     with pytest.raises(VerificationError, match="DefaultTime2Wait"):
         await driver.stage(SPEC)
 
@@ -390,7 +405,7 @@ def stuck(kernel: FakeConfigfs) -> Iterator[threading.Event]:
 async def test_a_session_that_does_not_end_is_named_at_the_deadline(
     kernel: FakeConfigfs, stuck: threading.Event
 ) -> None:
-    driver = LioTargets(Settings(deadline_s=0.1), kernel)
+    driver = LioTargets(Settings(deadline_s=0.1), kernel, NO_FILES)
     await driver.activate(SPEC)
     log_in(kernel, "10.0.0.7")
     with pytest.raises(BusyError, match=r"client at 10\.0\.0\.7:40000") as caught:
@@ -401,7 +416,7 @@ async def test_a_session_that_does_not_end_is_named_at_the_deadline(
 async def test_a_stuck_target_stays_busy_until_the_kernel_is_done_and_then_goes_on(
     kernel: FakeConfigfs, stuck: threading.Event
 ) -> None:
-    driver = LioTargets(Settings(deadline_s=0.1), kernel)
+    driver = LioTargets(Settings(deadline_s=0.1), kernel, NO_FILES)
     await driver.activate(SPEC)
     for _ in range(2):
         with pytest.raises(BusyError):
@@ -416,7 +431,7 @@ async def test_a_stuck_target_stays_busy_until_the_kernel_is_done_and_then_goes_
 
 
 async def test_a_stuck_target_does_not_hold_up_another(kernel: FakeConfigfs, stuck: threading.Event) -> None:
-    driver = LioTargets(Settings(deadline_s=2.0), kernel)
+    driver = LioTargets(Settings(deadline_s=2.0), kernel, NO_FILES)
     await driver.activate(SPEC)
     stopping = asyncio.create_task(driver.deactivate(SPEC.name, SPEC.iqn))
     await asyncio.sleep(0.01)
@@ -429,7 +444,7 @@ async def test_a_stuck_target_does_not_hold_up_another(kernel: FakeConfigfs, stu
 
 
 async def test_a_caller_that_goes_away_leaves_no_half_change(kernel: FakeConfigfs, stuck: threading.Event) -> None:
-    driver = LioTargets(Settings(deadline_s=2.0), kernel)
+    driver = LioTargets(Settings(deadline_s=2.0), kernel, NO_FILES)
     await driver.activate(SPEC)
     stopping = asyncio.create_task(driver.deactivate(SPEC.name, SPEC.iqn))
     await asyncio.sleep(0.01)

@@ -81,10 +81,14 @@ async def test_without_modprobe_that_is_what_is_missing(tmp_path: Path) -> None:
 async def test_opening_loads_the_modules_and_makes_the_root_of_targets(tmp_path: Path) -> None:
     host = make(tmp_path)
     host.kernel.path("/sys/kernel/config/target").mkdir(parents=True)
+    host.kernel.path("/sys/kernel/config/target/dbroot").write_text("/etc/target\n")
     await Plugin().target_driver().open(Settings(5.0), host)
     assert isinstance(host.commands, ScriptedCommands)
     assert host.commands.calls[0][:2] == ("modprobe", "--all")
     assert host.kernel.exists("/sys/kernel/config/target/iscsi")
+    # It can be set only before any fabric is loaded.
+    assert host.kernel.read("/sys/kernel/config/target/dbroot") == str(host.state_dir / "dbroot")
+    assert [argv[-1] for argv in host.commands.calls] == ["target_core_iblock", "iscsi_target_mod"]
 
 
 async def test_opening_without_the_kernel_tree_says_so(tmp_path: Path) -> None:
