@@ -36,6 +36,8 @@ NOUNS = (
     "replication-run",
     "mirror",
     "target",
+    "initiator-group",
+    "discovery-auth",
     "failover",
     "group",
     "decision",

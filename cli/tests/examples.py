@@ -13,7 +13,7 @@ INITIATOR = "iqn.2026-01.com.example:c"
 
 @dataclass(frozen=True)
 class Example:
-    """A command line and its request. `PASSWORD` in the line is the path of a file with `s3cret-s3cret`."""
+    """A command line and its request. `PASSWORD` in the line is the path of a file with `s3cret-s3cret`, `PASSWORD2` of another."""
 
     line: str
     method: str
@@ -38,6 +38,12 @@ def _put(line: str, path: str, /, **body: Any) -> Example:
     return Example(line, "PUT", path, body)
 
 
+_MUTUAL = {
+    "user": "user",
+    "password": "s3cret-s3cret",
+    "mutual_user": "target",
+    "mutual_password": "other-s3cret-s3cret",
+}
 _GROUP = {
     "mirror": "m1",
     "targets": ["t1"],
@@ -66,6 +72,11 @@ READS = [
     _get("mirror show m1", "/v1/mirrors/m1"),
     _get("target list", "/v1/targets"),
     _get("target show t1", "/v1/targets/t1"),
+    _get("target foreign", "/v1/foreign-targets"),
+    _get("target identity t1", "/v1/targets/t1/identity"),
+    _get("initiator-group list", "/v1/initiator-groups"),
+    _get("initiator-group show g1", "/v1/initiator-groups/g1"),
+    _get("discovery-auth show", "/v1/discovery-auth"),
     _get("failover show", "/v1/failover"),
     _get("group list", "/v1/groups"),
     _get("group show g1", "/v1/groups/g1"),
@@ -163,6 +174,53 @@ CHANGES = [
         units=[{"lun": 0, "volume": "v1"}],
         access=[],
     ),
+    _post(
+        "target create t3 --portal 10.0.0.1 --unit 1=v1,ro,unmap,serial=0123456789abcdef,vendor=ACME,product=x,"
+        f"block-size=4096,optimal-blocks=64 --allow-mutual {INITIATOR} user PASSWORD target PASSWORD2 --allow-group g1 "
+        "--depth 16 --open-to-everybody",
+        "/v1/targets",
+        name="t3",
+        portals=[{"address": "10.0.0.1", "port": 3260}],
+        units=[
+            {
+                "lun": 1,
+                "volume": "v1",
+                "is_read_only": True,
+                "may_unmap": True,
+                "serial": "0123456789abcdef",
+                "vendor": "ACME",
+                "product": "x",
+                "block_size_bytes": 4096,
+                "optimal_blocks": 64,
+            }
+        ],
+        access=[{"initiator": INITIATOR, "chap": _MUTUAL, "cmdsn_depth": 16}],
+        initiator_groups=["g1"],
+        is_open=True,
+    ),
+    _put(
+        f"target change t1 --mirror m1 --unit 1=v1 --unit 2=v2 --allow {INITIATOR}",
+        "/v1/targets/t1",
+        mirror="m1",
+        portals=[],
+        units=[{"lun": 1, "volume": "v1"}, {"lun": 2, "volume": "v2"}],
+        access=[{"initiator": INITIATOR, "chap": None}],
+    ),
+    _post(f"target close-session t1 {INITIATOR}", "/v1/targets/t1/close-session", initiator=INITIATOR),
+    _post(
+        f"initiator-group create g1 --allow {INITIATOR}",
+        "/v1/initiator-groups",
+        name="g1",
+        members=[{"initiator": INITIATOR, "chap": None}],
+    ),
+    _put(
+        f"initiator-group change g1 --allow-chap {INITIATOR} user PASSWORD",
+        "/v1/initiator-groups/g1",
+        members=[{"initiator": INITIATOR, "chap": {"user": "user", "password": "s3cret-s3cret"}}],
+    ),
+    _delete("initiator-group delete g1", "/v1/initiator-groups/g1"),
+    _put("discovery-auth set --chap user PASSWORD --mutual target PASSWORD2", "/v1/discovery-auth", chap=_MUTUAL),
+    _put("discovery-auth clear", "/v1/discovery-auth", chap=None),
     _delete("target delete t1 --confirm t1", "/v1/targets/t1", confirm="t1"),
     _put(
         "failover set --ping-node 10.0.0.5 --link client eth0 10.0.0.1 10.0.0.2 --link rep eth1 10.1.0.1 10.1.0.2",

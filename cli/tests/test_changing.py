@@ -206,10 +206,13 @@ def test_enabling_the_agent_keeps_what_is_not_named(holdfast: Run, node: FakeNod
 def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path: Path, example: Example) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret-s3cret\n")
-    document = {"items": [], "next_page_token": None, "is_ready": True, **job()}
+    other = tmp_path / "other"
+    other.write_text("other-s3cret-s3cret\n")
+    document = {"items": [], "next_page_token": None, "is_ready": True, "differences": [], **job()}
     node.on(example.method, example.path, Reply(document))
 
-    assert holdfast(*example.line.replace("PASSWORD", str(file)).split(" ")) == 0
+    line = example.line.replace("PASSWORD2", str(other)).replace("PASSWORD", str(file))
+    assert holdfast(*line.split(" ")) == 0
 
     asked = node.asked[0]
     assert (asked.method, asked.path, asked.query) == (example.method, example.path, example.query)
@@ -223,6 +226,8 @@ def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path:
         ("target", "create", "t1", "--mirror", "m1", "--portal", "host.name", "--unit", "1=v1"),
         ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "one=v1"),
         ("target", "create", "t1", "--mirror", "m1", "--portal", "10.0.0.9", "--unit", "1"),
+        ("target", "create", "t1", "--mirror", "m1", "--unit", "1=v1,sector=4096"),
+        ("target", "create", "t1", "--mirror", "m1", "--unit", "1=v1,block-size=4K"),
         ("group", "create", "g1", "--mirror", "m1", "--target", "t1", "--address", "10.0.0.9"),
         ("failover", "set", "--link", "client", "eth0", "10.0.0.1", "10.0.0.2"),
         (

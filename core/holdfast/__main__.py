@@ -50,11 +50,14 @@ async def serve(system: System) -> AsyncIterator[None]:
         await system.services.reconciler.once()
         await system.ground.jobs.recover()
         async with asyncio.TaskGroup() as tasks:
-            forever = tasks.create_task(system.services.reconciler.forever())
+            watching = [
+                tasks.create_task(each.forever()) for each in (system.services.reconciler, system.services.target_watch)
+            ]
             try:
                 yield
             finally:
-                forever.cancel()
+                for each in watching:
+                    each.cancel()
     finally:
         await runner.cleanup()
 

@@ -117,6 +117,7 @@ def test_a_session_can_be_closed_and_comes_back(nodes: Nodes) -> None:
     assert drive(a, f"close {STRANGER}")[0]["error"] == "NotFoundError"
     succeed(a, f"close {INITIATOR}", spec=PLAIN)
     assert wait_until(lambda: any(found["id"] != before["id"] for found in sessions(a)), WITHIN_S)
+    assert all(found["port"] != before["port"] for found in sessions(a))
     assert drive(a, "state", spec=PLAIN)[0]["result"] == "active"
 
 

@@ -20,12 +20,14 @@ NAMED: Mapping[str, str] = {
     "/v1/replication-tasks/{name}": "replication-task",
     "/v1/mirrors/{mirror}": "mirror",
     "/v1/targets/{target}": "target",
+    "/v1/initiator-groups/{name}": "initiator-group",
     "/v1/groups/{group}": "group",
 }
 # There is one of each, under a name of its own.
 SINGLE: Mapping[str, tuple[str, str]] = {
     "/v1/agent": ("agent", "agent"),
     "/v1/failover": ("failover", "links"),
+    "/v1/discovery-auth": ("discovery", "discovery"),
 }
 
 

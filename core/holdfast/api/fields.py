@@ -14,6 +14,11 @@ from holdfast.values import Secret
 MOST_BYTES = 2**60
 IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[a-z0-9][a-z0-9.-]{0,100}(:[a-z0-9][a-z0-9.:-]{0,100})?\Z")
 
+OTHER_FABRIC = re.compile(r"(naa\.[0-9a-f]{16}|(fcoe\.)?([0-9a-f]{2}:){7}[0-9a-f]{2})\Z")
+INITIATOR = re.compile(
+    rf"({IQN.pattern[:-2]}|eui\.[0-9a-f]{{16}}|naa\.[0-9a-f]{{16,32}}|([0-9a-f]{{2}}:){{7}}[0-9a-f]{{2}})\Z"
+)
+
 
 class Name(fields.String):
     """A name of ours: 1 to 31 of a-z, 0-9 and `-`, a letter first. No option, path or line break can hide in one."""
@@ -75,6 +80,29 @@ class Iqn(fields.String):
         text = str(super()._deserialize(value, attr, data, **keywords))
         if not IQN.match(text):
             raise ValidationError("an IQN such as iqn.2026-01.com.example:disk1 is needed")
+        return text
+
+
+class Initiator(fields.String):
+    """The name of an initiator: an IQN, EUI or NAA, or a Fibre Channel port."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> str:
+        text = str(super()._deserialize(value, attr, data, **keywords))
+        if not INITIATOR.match(text):
+            raise ValidationError("an initiator is named by IQN, EUI, NAA or port, in small letters")
+        return text
+
+
+class TargetName(fields.String):
+    """The name of a target on the wire: an IQN, or that of another fabric, which its driver checks."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **keywords: Any) -> str:
+        text = str(super()._deserialize(value, attr, data, **keywords))
+        if not IQN.match(text) and not OTHER_FABRIC.match(text):
+            raise ValidationError(
+                "an IQN such as iqn.2026-01.com.example:disk1 is needed, naa. and 16 hexadecimal digits for a loopback,"
+                " or the eight bytes of a Fibre Channel port"
+            )
         return text
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from holdfast.services.dependents import Dependents
 from holdfast.services.documents import (
     AgentDocument,
+    DiscoveryDocument,
     FailoverDocument,
     GroupDocument,
+    InitiatorGroupDocument,
     MirrorDocument,
     PoolDocument,
     ReplicaShareDocument,
@@ -32,6 +34,8 @@ class Documents:
         self.tasks = Intents(database, clock, "replication-task", TaskDocument)
         self.mirrors = Intents(database, clock, "mirror", MirrorDocument)
         self.targets = Intents(database, clock, "target", TargetDocument)
+        self.initiator_groups = Intents(database, clock, "initiator-group", InitiatorGroupDocument)
+        self.discovery = Intents(database, clock, "discovery", DiscoveryDocument)
         self.links = Intents(database, clock, "failover", FailoverDocument)
         self.groups = Intents(database, clock, "group", GroupDocument)
 

@@ -56,6 +56,8 @@ class Ground:
             secrets=self.secrets,
             links=self.documents.links,
             mirrors=self.documents.mirrors,
+            volumes=self.documents.volumes,
             targets=self.documents.targets,
+            initiator_groups=self.documents.initiator_groups,
             groups=self.documents.groups,
         )

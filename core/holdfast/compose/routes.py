@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from holdfast.api import app, events, groups, jobs, mirrors, nodes, pools, replicas, shares, targets, tasks, volumes
+from holdfast.api import (
+    app,
+    events,
+    groups,
+    initiators,
+    jobs,
+    mirrors,
+    nodes,
+    pools,
+    replicas,
+    shares,
+    targets,
+    tasks,
+    volumes,
+)
 from holdfast.compose.ground import Ground
 from holdfast.compose.services import Services
 from holdfast.services.nodes import Nodes
@@ -20,7 +34,8 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *replicas.routes(services.replicas),
         *tasks.routes(services.tasks),
         *mirrors.routes(services.mirrors),
-        *targets.routes(services.targets),
+        *targets.routes(services.targets, services.target_identity),
+        *initiators.routes(services.initiators, services.discovery),
         *groups.routes(services.groups, services.links, ground.config.node),
         *jobs.routes(ground.jobs),
         *events.routes(ground.events),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.compose.ground import Ground
+from holdfast.services.discovery import Discovery
 from holdfast.services.group_jobs import GroupJobs
 from holdfast.services.groups import Groups
+from holdfast.services.initiators import Initiators
 from holdfast.services.links import Links
 from holdfast.services.mirror_jobs import MirrorJobs
 from holdfast.services.mirror_sides import MirrorSides
@@ -18,6 +20,9 @@ from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.target_identity import TargetIdentity
+from holdfast.services.target_jobs import TargetJobs
+from holdfast.services.target_watch import TargetWatch
 from holdfast.services.targets import Targets
 from holdfast.services.tasks import Tasks
 from holdfast.services.volumes import Volumes
@@ -46,7 +51,44 @@ class Services:
         MirrorJobs(
             kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, hooks, clock, node=node
         )
-        self.targets = Targets(kept.targets, kept.mirrors, secrets, jobs, drivers, dependents, partner, plans, hooks)
+        self.target_watch = TargetWatch(kept.targets, drivers, partner, clock)
+        self.targets = Targets(
+            kept.targets,
+            kept.mirrors,
+            kept.volumes,
+            kept.initiator_groups,
+            secrets,
+            jobs,
+            drivers,
+            dependents,
+            partner,
+            plans,
+            self.target_watch,
+        )
+        self.target_identity = TargetIdentity(kept.targets, drivers, partner, plans, node=node)
+        self.target_jobs = TargetJobs(
+            kept.targets,
+            kept.initiator_groups,
+            self.targets,
+            self.volumes,
+            secrets,
+            jobs,
+            drivers,
+            partner,
+            plans,
+            hooks,
+        )
+        self.initiators = Initiators(
+            kept.initiator_groups,
+            self.target_jobs,
+            secrets,
+            jobs,
+            drivers,
+            dependents,
+            partner,
+            plans,
+        )
+        self.discovery = Discovery(kept.discovery, secrets, jobs, drivers, partner)
         self.links = Links(kept.links, jobs, drivers, partner, plans)
         self.preflight = Preflight(kept.groups, kept.mirrors, kept.targets, drivers, partner, plans, node=node)
         self.groups = Groups(
@@ -59,6 +101,8 @@ class Services:
             replicas=self.replicas,
             sides=self.sides,
             groups=self.groups,
+            targets=self.target_jobs,
+            discovery=self.discovery,
             mirror_documents=kept.mirrors,
             group_documents=kept.groups,
             plans=plans,
@@ -70,5 +114,16 @@ class Services:
 
     def peer_handlers(self) -> Iterator[tuple[str, PeerHandler]]:
         """What the partner may ask of this node: the operation's word, and who answers it."""
-        for service in (self.sides, self.targets, self.links, self.groups, self.preflight):
+        for service in (
+            self.sides,
+            self.targets,
+            self.target_jobs,
+            self.target_watch,
+            self.target_identity,
+            self.initiators,
+            self.discovery,
+            self.links,
+            self.groups,
+            self.preflight,
+        ):
             yield from service.handlers().items()

@@ -49,7 +49,6 @@ class Can(StrEnum):
     TARGET_CLOSE = "target.close"
     TARGET_DISCOVERY = "target.discovery"
     TARGET_RESERVATIONS = "target.reservations"
-    TARGET_LOOPBACK = "target.loopback"
     FAILOVER_TAKEOVER = "failover.takeover"
 
 

@@ -111,7 +111,7 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class TargetSession:
-    """An initiator logged in now. Counts are since its login, and None where the kernel does not tell."""
+    """An initiator logged in now. Counts grow while it is, from any beginning; None where the kernel does not tell."""
 
     initiator: str
     address: str | None

@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.errors import HoldfastError, NotFoundError
 from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, MonitorHost, MonitorPlan
 from holdfast.hooks.replication import FenceArbiter, MirrorDriver
-from holdfast.hooks.target import TargetDriver
+from holdfast.hooks.target import TargetDriver, TargetSpec
 from holdfast.monitor.resources import Mirror, Target
 from holdfast.services.plans import PlanFile, plan_path, read_plan
 
@@ -28,18 +28,47 @@ class PlanHost(MonitorHost):
         self._stamp = _stamp(state_dir)
         self._mirrors = mirrors
         self._targets = targets
+        self._changing: set[asyncio.Task[None]] = set()
 
     def plan(self) -> MonitorPlan:
         """See MonitorHost. A plan that cannot be read leaves the last good one in force."""
         stamp = _stamp(self._state_dir)
         if stamp != self._stamp:
             try:
-                self._file = read_plan(self._state_dir) or self._file
+                self._take(read_plan(self._state_dir) or self._file)
                 self._stamp = stamp
             except (HoldfastError, ValueError, OSError) as reason:
                 log.error("the plan on disk cannot be read and the last good one stays in force: %s", reason)
                 self._stamp = stamp
         return self._file.plan
+
+    def _take(self, file: PlanFile) -> None:
+        """Put a plan in force. Targets of started groups that changed are changed in the kernel at once, beside.
+
+        One that serves goes on serving. A group takes its own changes up itself.
+        """
+        before = {spec.name: spec for spec in self._file.targets}
+        served = {name for group in self._file.plan.groups if group.is_started for name in group.targets}
+        self._file = file
+        for spec in file.targets:
+            if spec.name in served and before.get(spec.name) not in (None, spec):
+                task = asyncio.get_running_loop().create_task(self._change(spec))
+                self._changing.add(task)
+                task.add_done_callback(self._changing.discard)
+
+    async def _change(self, spec: TargetSpec) -> None:
+        try:
+            await self._targets.stage(spec)
+            log.info("the target %s was changed", spec.name)
+        except HoldfastError as reason:
+            log.error("the target %s could not be changed: %s", spec.name, reason)
+
+    def target(self, name: str) -> TargetSpec:
+        """A target as the plan in force has it. Raises NotFoundError."""
+        for spec in self._file.targets:
+            if spec.name == name:
+                return spec
+        raise NotFoundError(f"the plan has no target {name}")
 
     async def plan_changes(self) -> AsyncIterator[MonitorPlan]:
         """See MonitorHost."""
@@ -53,11 +82,11 @@ class PlanHost(MonitorHost):
 
     def stack(self, group: GroupPlan) -> GroupStack:
         """See MonitorHost."""
-        specs = {spec.name: spec for spec in self._file.targets}
-        missing = [name for name in group.targets if name not in specs]
+        known = {spec.name for spec in self._file.targets}
+        missing = [name for name in group.targets if name not in known]
         if missing:
             raise NotFoundError(f"the plan has no target {', '.join(missing)} for the group {group.name}")
-        resources = tuple(Target(specs[name], self._targets) for name in group.targets)
+        resources = tuple(Target(name, self.target, self._targets) for name in group.targets)
         return GroupStack(group, self._mirror(group.mirror), resources)
 
     def lone_mirror(self, name: str) -> MirrorResource:

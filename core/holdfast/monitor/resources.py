@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
+from holdfast.errors import NotFoundError
 from holdfast.hooks.failover import GroupResource, MirrorResource
 from holdfast.hooks.replication import DiskState, MirrorDriver, MirrorSpec, MirrorStatus, Role
 from holdfast.hooks.target import TargetDriver, TargetSpec, TargetState
@@ -51,30 +55,37 @@ class Mirror(MirrorResource):
 
 
 class Target(GroupResource):
-    """A target through its driver."""
+    """A target through its driver, as the plan in force has it: it may be changed while its group runs."""
 
-    def __init__(self, spec: TargetSpec, driver: TargetDriver) -> None:
-        self.name = spec.name
-        self._spec = spec
+    def __init__(self, name: str, spec: Callable[[str], TargetSpec], driver: TargetDriver) -> None:
+        self.name = name
+        self._spec_of = spec
+        self._last = spec(name)
         self._driver = driver
+
+    def _spec(self) -> TargetSpec:
+        # The plan may have dropped it while the group still serves it: then it must be let go as it was.
+        with contextlib.suppress(NotFoundError):
+            self._last = self._spec_of(self.name)
+        return self._last
 
     async def prepare(self) -> None:
         """See GroupResource."""
-        await self._driver.stage(self._spec)
+        await self._driver.stage(self._spec())
 
     async def activate(self) -> None:
         """See GroupResource."""
-        await self._driver.activate(self._spec)
+        await self._driver.activate(self._spec())
 
     async def deactivate(self) -> None:
         """See GroupResource."""
-        await self._driver.deactivate(self._spec.name, self._spec.iqn)
+        await self._driver.deactivate(self.name, self._spec().iqn)
 
     async def is_active(self) -> bool:
         """See GroupResource."""
-        return await self._driver.state(self._spec) is TargetState.ACTIVE
+        return await self._driver.state(self._spec()) is TargetState.ACTIVE
 
     async def client_connections(self) -> tuple[tuple[str, int], ...]:
         """See GroupResource."""
-        sessions = await self._driver.list_sessions(self._spec.iqn)
+        sessions = await self._driver.list_sessions(self._spec().iqn)
         return tuple((s.address, s.port) for s in sessions if s.address is not None and s.port is not None)

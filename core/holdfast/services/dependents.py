@@ -45,12 +45,15 @@ class Dependents:
         return tuple(Dependent("volume", v.name) for v in (await self._volumes.all()).values() if v.pool == name)
 
     async def of_volume(self, name: str) -> tuple[Dependent, ...]:
-        """Mirrors and shares on a volume, and the tasks and replica shares on those."""
+        """Mirrors, targets and shares on a volume, and the tasks and replica shares on those."""
         found = [
             Dependent("mirror", mirror.name)
             for mirror in (await self._mirrors.all()).values()
             if any(member.volume == name for member in mirror.members)
         ]
+        for target in (await self._targets.all()).values():
+            if target.mirror is None and any(unit.volume == name for unit in target.units):
+                found.append(Dependent("target", target.name))
         for share in (await self._shares.all()).values():
             if share.volume == name:
                 found.append(Dependent("share", share.name))
@@ -74,6 +77,11 @@ class Dependents:
     async def of_target(self, name: str) -> tuple[Dependent, ...]:
         """Groups that serve a target."""
         return tuple(Dependent("group", g.name) for g in (await self._groups.all()).values() if name in g.targets)
+
+    async def of_initiator_group(self, name: str) -> tuple[Dependent, ...]:
+        """Targets that let a group of initiators in."""
+        targets = (await self._targets.all()).values()
+        return tuple(Dependent("target", t.name) for t in targets if name in t.initiator_groups)
 
 
 def refuse_if_used(what: str, dependents: Sequence[Dependent]) -> None:

@@ -126,34 +126,63 @@ class MirrorDocument:
 
 @dataclass(frozen=True)
 class UnitDocument:
-    """One LUN of a target; `serial` is made once."""
+    """One LUN of a target; `serial` is made once. The rest is what the initiator is told."""
 
     lun: int
     volume: str
     serial: str
+    is_read_only: bool = False
+    vendor: str = "HOLDFAST"
+    product: str = "volume"
+    block_size_bytes: int = 512
+    may_unmap: bool = False
+    optimal_blocks: int | None = None
 
 
 @dataclass(frozen=True)
 class AccessDocument:
-    """An initiator that may log in."""
+    """An initiator that may log in. Passwords are references into the secrets of this node."""
 
     initiator: str
     chap_user: str | None = None
     chap_password: str | None = None
-    """A reference into the secrets of this node."""
+    mutual_user: str | None = None
+    mutual_password: str | None = None
+    cmdsn_depth: int = 64
+
+
+@dataclass(frozen=True)
+class InitiatorGroupDocument:
+    """Initiators that are let in together, the same on both nodes but for the references to secrets."""
+
+    name: str
+    members: tuple[AccessDocument, ...]
+
+
+@dataclass(frozen=True)
+class DiscoveryDocument:
+    """What initiators must know to be told which targets there are. Passwords are references."""
+
+    chap_user: str
+    chap_password: str
+    mutual_user: str | None = None
+    mutual_password: str | None = None
 
 
 @dataclass(frozen=True)
 class TargetDocument:
-    """A target, the same on both nodes but for the references to secrets."""
+    """A target; over a mirror the same on both nodes but for the references to secrets."""
 
     name: str
     iqn: str
-    mirror: str
+    mirror: str | None
+    """None: its units are volumes of this node, and this node alone serves it."""
     units: tuple[UnitDocument, ...]
     access: tuple[AccessDocument, ...]
     portals: tuple[Portal, ...] = ()
     """Empty: the virtual addresses of its group."""
+    initiator_groups: tuple[str, ...] = ()
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import UnavailableError
 from holdfast.hooks.failover import MonitorPlan
-from holdfast.hooks.replication import MirrorDriver, MirrorSpec
-from holdfast.hooks.target import Chap, InitiatorAccess, LogicalUnit, Portal, TargetSpec
-from holdfast.services.documents import FailoverDocument, GroupDocument, MirrorDocument, TargetDocument
+from holdfast.hooks.replication import MirrorSpec
+from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
+from holdfast.services.credentials import chap_of
+from holdfast.services.documents import (
+    FailoverDocument,
+    GroupDocument,
+    InitiatorGroupDocument,
+    MirrorDocument,
+    TargetDocument,
+    VolumeDocument,
+)
 from holdfast.services.drivers import Drivers
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
@@ -50,13 +59,15 @@ def read_plan(state_dir: Path) -> PlanFile | None:
 
 def target_spec(
     document: TargetDocument,
-    mirror: MirrorDocument,
     portals: tuple[Portal, ...],
-    driver: MirrorDriver,
-    passwords: dict[str, Secret],
+    devices: Mapping[str, str],
+    access: tuple[InitiatorAccess, ...],
 ) -> TargetSpec:
-    """A target as its driver takes it: the same on both nodes, for all of it comes from the shared documents."""
-    minors = {member.volume: member.minor for member in mirror.members}
+    """A target as its driver takes it. `devices` are those of its volumes; over a mirror all is the same on both nodes.
+
+    An initiator that is named twice, by itself and in a group, is let in as it was named first.
+    """
+    once = {item.initiator: item for item in reversed(access)}
     return TargetSpec(
         name=document.name,
         iqn=document.iqn,
@@ -65,20 +76,19 @@ def target_spec(
             LogicalUnit(
                 lun=unit.lun,
                 name=f"{document.name}-{unit.lun}",
-                device=driver.device_path(minors[unit.volume]),
+                device=devices[unit.volume],
                 serial=unit.serial,
+                vendor=unit.vendor,
+                product=unit.product,
+                is_read_only=unit.is_read_only,
+                block_size_bytes=unit.block_size_bytes,
+                may_unmap=unit.may_unmap,
+                optimal_blocks=unit.optimal_blocks,
             )
             for unit in document.units
         ),
-        access=tuple(
-            InitiatorAccess(
-                access.initiator,
-                Chap(access.chap_user, passwords[access.chap_password])
-                if access.chap_user is not None and access.chap_password is not None
-                else None,
-            )
-            for access in document.access
-        ),
+        access=tuple(once[name] for name in dict.fromkeys(item.initiator for item in access)),
+        is_open=document.is_open,
     )
 
 
@@ -100,7 +110,9 @@ class Plans:
         secrets: Secrets,
         links: Intents[FailoverDocument],
         mirrors: Intents[MirrorDocument],
+        volumes: Intents[VolumeDocument],
         targets: Intents[TargetDocument],
+        initiator_groups: Intents[InitiatorGroupDocument],
         groups: Intents[GroupDocument],
     ) -> None:
         self._node = node
@@ -109,7 +121,9 @@ class Plans:
         self._secrets = secrets
         self._links = links
         self._mirrors = mirrors
+        self._volumes = volumes
         self._targets = targets
+        self._initiator_groups = initiator_groups
         self._groups = groups
         self._partner: tuple[str, Secret] | None = None
         self._writing = asyncio.Lock()
@@ -147,13 +161,23 @@ class Plans:
         """A target's specification, with the addresses of the group that serves it."""
         groups = [g for g in (await self._groups.all()).values() if document.name in g.targets]
         portals = tuple(Portal(a.address) for group in groups for a in group.addresses)
-        passwords = {
-            access.chap_password: await self._secrets.get(access.chap_password)
-            for access in document.access
-            if access.chap_password is not None
-        }
-        mirror = await self._mirrors.get(document.mirror)
-        return target_spec(document, mirror, portals, self._drivers.mirror(), passwords)
+        members = [m for name in document.initiator_groups for m in (await self._initiator_groups.get(name)).members]
+        access = [
+            InitiatorAccess(item.initiator, await chap_of(self._secrets, item), item.cmdsn_depth)
+            for item in (*document.access, *members)
+        ]
+        return target_spec(document, portals, await self._devices(document), tuple(access))
+
+    async def _devices(self, document: TargetDocument) -> dict[str, str]:
+        if document.mirror is not None:
+            mirror = await self._mirrors.get(document.mirror)
+            path = self._drivers.mirror().device_path
+            return {member.volume: path(member.minor) for member in mirror.members}
+        found = {}
+        for unit in document.units:
+            volume = await self._volumes.get(unit.volume)
+            found[unit.volume] = (await self._drivers.volume().get_volume(volume.pool, volume.name)).device
+        return found
 
     async def write(self) -> None:
         """Write the plan and return when the monitor has taken it.

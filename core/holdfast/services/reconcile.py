@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from holdfast.errors import HoldfastError
+from holdfast.hooks.base import Can
+from holdfast.services.discovery import Discovery
 from holdfast.services.documents import GroupDocument, MirrorDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
@@ -15,6 +17,7 @@ from holdfast.services.partner import PartnerLink
 from holdfast.services.plans import Plans
 from holdfast.services.pools import Pools
 from holdfast.services.replicas import Replicas
+from holdfast.services.target_jobs import TargetJobs
 from holdfast.services.volumes import Volumes
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
@@ -35,6 +38,8 @@ class Reconciler:
         replicas: Replicas,
         sides: MirrorSides,
         groups: Groups,
+        targets: TargetJobs,
+        discovery: Discovery,
         mirror_documents: Intents[MirrorDocument],
         group_documents: Intents[GroupDocument],
         plans: Plans,
@@ -48,6 +53,8 @@ class Reconciler:
         self._replicas = replicas
         self._sides = sides
         self._groups = groups
+        self._targets = targets
+        self._discovery = discovery
         self._mirrors = mirror_documents
         self._group_documents = group_documents
         self._plans = plans
@@ -69,6 +76,10 @@ class Reconciler:
             await self._try(drift, "agent", self._replicas.apply)
         if self._drivers.has("mirror"):
             await self._try(drift, "mirrors", self._connect_lone_mirrors)
+        if self._drivers.has("target"):
+            if Can.TARGET_DISCOVERY in self._drivers.target().can:
+                await self._try(drift, "discovery", self._discovery.apply)
+            await self._try(drift, "targets", self._serve)
         if self._drivers.has("failover"):
             if self._partner.is_paired:
                 await self._try(drift, "groups changed on the partner", self._adopt_groups, is_expected=True)
@@ -99,6 +110,11 @@ class Reconciler:
 
     async def _mount(self) -> None:
         failed = await self._volumes.mount_all()
+        if failed:
+            raise HoldfastError("; ".join(failed))
+
+    async def _serve(self) -> None:
+        failed = await self._targets.serve_all()
         if failed:
             raise HoldfastError("; ".join(failed))
 

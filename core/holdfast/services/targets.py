@@ -1,4 +1,4 @@
-"""Targets: one document, written to both nodes by one call, so that what an initiator sees is the same on both."""
+"""Targets: one document, over a mirror written to both nodes by one call, so that initiators see the same on both."""
 
 from __future__ import annotations
 
@@ -7,31 +7,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holdfast.errors import ConflictError, HoldfastError, InvalidError, NotFoundError, Reason
-from holdfast.hooks.target import TargetSession, TargetState
-from holdfast.loading.discovery import PluginHooks
+from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, named_in
+from holdfast.hooks.target import TargetSpec, TargetState
+from holdfast.services.credentials import AccessWanted, forget, keep, without_references
 from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import AccessDocument, MirrorDocument, TargetDocument, UnitDocument
+from holdfast.services.documents import (
+    InitiatorGroupDocument,
+    MirrorDocument,
+    TargetDocument,
+    UnitDocument,
+    VolumeDocument,
+)
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
 from holdfast.services.plans import Plans
-from holdfast.services.steps import JobContext, JobDefinition, Step
+from holdfast.services.target_checks import (
+    notes,
+    refuse_foreign_volumes,
+    refuse_taken,
+    refuse_twice,
+    refuse_without_portal,
+)
+from holdfast.services.target_watch import SessionView, TargetWatch
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
-from holdfast.values import Secret, from_plain, to_plain
+from holdfast.values import to_plain
 
 IQN_PREFIX = "iqn.2026-01.com.example.holdfast"
 """Of targets without a name of their own. A vendor gives one under a domain of its own with `iqn`."""
-
-
-@dataclass(frozen=True)
-class AccessWanted:
-    """An initiator as the caller names it, with its password in the clear, for as long as the call lasts."""
-
-    initiator: str
-    chap_user: str | None
-    chap_password: Secret | None
 
 
 @dataclass(frozen=True)
@@ -40,56 +44,57 @@ class TargetView:
 
     name: str
     iqn: str
-    mirror: str
+    mirror: str | None
     portals: tuple[str, ...]
     units: tuple[UnitDocument, ...]
     initiators: tuple[str, ...]
+    initiator_groups: tuple[str, ...]
+    is_open: bool
     this_node: TargetState
     other_node: TargetState | None
     is_equal_on_both: bool | None
-    """None where the partner could not be asked."""
-    sessions: tuple[TargetSession, ...]
+    """None where the partner could not be asked, or has no part in it."""
+    sessions: tuple[SessionView, ...]
+    notes: tuple[str, ...]
 
 
 class Targets:
-    """Makes, shows and removes targets. They are served by the failover group that they belong to."""
+    """Makes, changes, shows and removes targets.
+
+    Over a mirror they are served by the failover group that they belong to, else by this node alone.
+    """
 
     def __init__(
         self,
         kept: Intents[TargetDocument],
         mirrors: Intents[MirrorDocument],
+        volumes: Intents[VolumeDocument],
+        initiator_groups: Intents[InitiatorGroupDocument],
         secrets: Secrets,
         jobs: Jobs,
         drivers: Drivers,
         dependents: Dependents,
         partner: PartnerLink,
         plans: Plans,
-        hooks: PluginHooks,
+        watch: TargetWatch,
     ) -> None:
         self._kept = kept
         self._mirrors = mirrors
+        self._volumes = volumes
+        self._initiator_groups = initiator_groups
         self._secrets = secrets
         self._jobs = jobs
         self._drivers = drivers
         self._dependents = dependents
         self._partner = partner
         self._plans = plans
-        self._hooks = hooks
-        create = (
-            Step("record on the partner", self._record_partner, self._forget_partner),
-            Step("record on this node", self._record_here, self._forget_here),
-        )
-        jobs.define(JobDefinition("target.create", create))
-        delete = (Step("remove on the partner", self._forget_partner), Step("remove here", self._forget_here))
-        jobs.define(JobDefinition("target.delete", delete))
+        self._watch = watch
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask."""
-        return {
-            "target.adopt": self._on_adopt,
-            "target.forget": self._on_forget,
-            "target.state": self._on_state,
-        }
+        return {"target.state": self._on_state, "target.close": self._on_close}
+
+    # --- showing ---
 
     async def list(self) -> tuple[TargetView, ...]:
         """All targets, by name."""
@@ -100,182 +105,175 @@ class Targets:
         return await self._view(await self._kept.get(name))
 
     async def _view(self, document: TargetDocument) -> TargetView:
-        here = await self.state(document.name)
+        spec = await self._plans.target(document)
+        here = await self._drivers.target().state(spec)
         other: TargetState | None = None
         equal: bool | None = None
-        try:
-            there = await self._partner.call("target.state", {"name": document.name})
-            other, equal = TargetState(there["state"]), there["shared"] == shared(document)
-        except HoldfastError:
-            pass  # shown as unknown: the partner's absence is reported where the partner is
-        spec = await self._plans.target(document)
+        if document.mirror is not None:
+            try:
+                there = await self._partner.call("target.state", {"name": document.name})
+                other, equal = TargetState(there["state"]), there["shared"] == shared(document)
+            except HoldfastError:
+                pass  # shown as unknown: the partner's absence is reported where the partner is
         return TargetView(
             name=document.name,
             iqn=document.iqn,
             mirror=document.mirror,
             portals=tuple(f"{portal.address}:{portal.port}" for portal in spec.portals),
             units=document.units,
-            initiators=tuple(access.initiator for access in document.access),
+            initiators=tuple(access.initiator for access in spec.access),
+            initiator_groups=document.initiator_groups,
+            is_open=document.is_open,
             this_node=here,
             other_node=other,
             is_equal_on_both=equal,
-            sessions=await self._drivers.target().list_sessions(document.iqn),
+            sessions=await self._watch.sessions(document.iqn),
+            notes=notes(document),
         )
 
     async def state(self, name: str) -> TargetState:
         """How much of a target is in this node's kernel."""
-        document = await self._kept.get(name)
-        return await self._drivers.target().state(await self._plans.target(document))
+        return await self._drivers.target().state(await self._plans.target(await self._kept.get(name)))
+
+    async def foreign(self) -> tuple[TargetSpec, ...]:
+        """Targets in this node's kernel that nobody asked Holdfast for. They are left alone."""
+        driver = self._drivers.target()
+        ours = {document.iqn for document in (await self._kept.all()).values()}
+        found = [await driver.read(iqn) for iqn in await driver.list_iqns() if iqn not in ours]
+        return tuple(spec for spec in found if spec is not None)
+
+    async def _on_state(self, body: dict[str, Any], job_id: str | None) -> Any:
+        document = await self._kept.get(body["name"])
+        return {
+            "state": await self.state(body["name"]),
+            "shared": shared(document),
+            "sessions": [s.initiator for s in await self._drivers.target().list_sessions(document.iqn)],
+        }
+
+    # --- changing; the steps are in `target_jobs` ---
 
     async def create(
         self, wanted: TargetDocument, access: Sequence[AccessWanted], *, validate_only: bool
     ) -> str | None:
-        """Make a target on both nodes. `wanted.access` and the units' serials are set here."""
+        """Make a target. `wanted.access` and the units' serials are set here."""
 
         async def check() -> None:
             if await self._kept.find(wanted.name) is not None:
                 raise ConflictError(f"there is a target {wanted.name}")
-            if any(t.iqn == wanted.iqn for t in (await self._kept.all()).values()):
-                text = f"another target has the IQN {wanted.iqn}"
-                raise ConflictError(text, reasons=[Reason("iqn-taken", text, "choose another IQN", "iqn")])
-            self._drivers.target()
-            await self._check_units(wanted)
-            await self._partner.call("ping", {})
+            await self._check(wanted)
 
         if validate_only:
             await check()
             return None
-        kept = [
-            AccessDocument(
-                item.initiator,
-                item.chap_user,
-                None if item.chap_password is None else await self._secrets.put(item.chap_password),
-            )
-            for item in access
-        ]
-        units = tuple(replace(unit, serial=unit.serial or uuid.uuid4().hex) for unit in wanted.units)
-        document = replace(wanted, access=tuple(kept), units=units)
-        try:
-            locks = [f"mirror:{wanted.mirror}"]
-            parameters = {"target": document}
-            target = f"target:{wanted.name}"
-            return await self._jobs.start("target.create", target, parameters, locks=locks, check=check)
-        except HoldfastError:
-            await self._forget_secrets(document)
-            raise
+        document = await self._completed(wanted, access, None)
+        return await self._start("target.create", document, {"target": document}, check)
 
-    async def _check_units(self, wanted: TargetDocument) -> None:
-        try:
-            mirror = await self._mirrors.get(wanted.mirror)
-        except NotFoundError as reason:
-            field = Reason("unknown-mirror", reason.message, "name a mirror of this pair", "mirror")
-            raise InvalidError(reason.message, reasons=[field]) from reason
-        volumes = {member.volume for member in mirror.members}
-        for index, unit in enumerate(wanted.units):
-            if unit.volume not in volumes:
-                text = f"the volume {unit.volume} is not in the mirror {mirror.name}"
-                remedy = f"name one of {', '.join(sorted(volumes))}"
-                raise InvalidError(text, reasons=[Reason("not-mirrored", text, remedy, f"units.{index}.volume")])
-        for what, values in (("lun", [u.lun for u in wanted.units]), ("volume", [u.volume for u in wanted.units])):
-            if len(set(values)) != len(values):
-                text = f"a {what} occurs twice"
-                raise InvalidError(text, reasons=[Reason("twice", text, "name each once", "units")])
-        taken = {u.volume: t.name for t in (await self._kept.all()).values() for u in t.units}
-        for unit in wanted.units:
-            if unit.volume in taken:
-                text = f"the volume {unit.volume} is a LUN of the target {taken[unit.volume]}"
-                raise ConflictError(text, reasons=[Reason("exported", text, "delete that target first", "units")])
+    async def change(
+        self, wanted: TargetDocument, access: Sequence[AccessWanted], *, validate_only: bool
+    ) -> str | None:
+        """Give a target other units, initiators, portals. Sessions that none of it concerns go on.
 
-    async def delete(self, name: str, *, validate_only: bool) -> str | None:
-        """Remove a target from both nodes. Refused while a group serves it."""
+        Serials and passwords that are not given stay.
+        """
+        before = await self._kept.get(wanted.name)
 
         async def check() -> None:
-            await self._kept.get(name)
+            for field, old, new in (("iqn", before.iqn, wanted.iqn), ("mirror", before.mirror, wanted.mirror)):
+                if old != new:
+                    text = f"the {field} of the target {before.name} is {old}, and stays"
+                    raise InvalidError(text, reasons=[Reason("stays", text, "make another target", field)])
+            await self._check(wanted)
+
+        if validate_only:
+            await check()
+            return None
+        document = await self._completed(wanted, access, before)
+        return await self._start("target.change", document, {"target": document, "before": before}, check)
+
+    async def _completed(
+        self, wanted: TargetDocument, access: Sequence[AccessWanted], before: TargetDocument | None
+    ) -> TargetDocument:
+        known = {item.initiator: item for item in (before.access if before else ())}
+        serials = {unit.volume: unit.serial for unit in (before.units if before else ())}
+        units = tuple(
+            replace(unit, serial=unit.serial or serials.get(unit.volume) or uuid.uuid4().hex) for unit in wanted.units
+        )
+        kept = tuple([await keep(self._secrets, item, known.get(item.initiator)) for item in access])
+        return replace(wanted, access=kept, units=units)
+
+    async def _start(self, kind: str, document: TargetDocument, parameters: Mapping[str, Any], check: Any) -> str:
+        try:
+            locks = [f"mirror:{document.mirror}"] if document.mirror else [f"volume:{u.volume}" for u in document.units]
+            return await self._jobs.start(kind, f"target:{document.name}", parameters, locks=locks, check=check)
+        except HoldfastError:
+            await forget(self._secrets, document.access)
+            raise
+
+    async def _check(self, wanted: TargetDocument) -> None:
+        self._drivers.target()
+        refuse_twice(wanted)
+        refuse_without_portal(wanted)
+        mirror = None
+        if wanted.mirror is not None:
+            try:
+                mirror = await self._mirrors.get(wanted.mirror)
+            except NotFoundError as reason:
+                field = Reason("unknown-mirror", reason.message, "name a mirror of this pair", "mirror")
+                raise InvalidError(reason.message, reasons=[field]) from reason
+        with named_in("initiator_groups"):
+            for group in wanted.initiator_groups:
+                await self._initiator_groups.get(group)
+        mirrored = {member.volume for m in (await self._mirrors.all()).values() for member in m.members}
+        refuse_foreign_volumes(wanted, mirror, await self._volumes.all(), mirrored)
+        refuse_taken(wanted, [t for t in (await self._kept.all()).values() if t.name != wanted.name])
+        if wanted.iqn in {spec.iqn for spec in await self.foreign()}:
+            text = f"the kernel has a target {wanted.iqn} that Holdfast did not make"
+            raise ConflictError(text, reasons=[Reason("foreign-target", text, "choose another IQN", "iqn")])
+        if wanted.mirror is not None:
+            await self._partner.call("ping", {})
+
+    async def delete(self, name: str, *, validate_only: bool) -> str | None:
+        """Remove a target. Refused while a group serves it, or an initiator is logged in."""
+
+        async def check() -> None:
+            document = await self._kept.get(name)
             refuse_if_used(f"the target {name}", await self._dependents.of_target(name))
+            await self._refuse_sessions(document)
 
         if validate_only:
             await check()
             return None
         return await self._jobs.start("target.delete", f"target:{name}", {"name": name}, check=check)
 
-    # --- both nodes ---
-
-    async def adopt(self, document: TargetDocument) -> None:
-        """Record a target, and tell the monitor."""
-        await self._kept.put(document.name, document)
-        await self._plans.write_if_possible()
-
-    async def forget(self, name: str) -> None:
-        """Take a target out of this node's kernel and record. Repeatable."""
-        kept = await self._kept.find(name)
-        if kept is None:
-            return
-        await self._drivers.target().remove(name, kept.document.iqn)
-        await self._kept.remove(name)
-        await self._forget_secrets(kept.document)
-        await self._plans.write_if_possible()
-
-    async def _forget_secrets(self, document: TargetDocument) -> None:
-        for access in document.access:
-            if access.chap_password is not None:
-                await self._secrets.forget(access.chap_password)
-
-    async def _on_adopt(self, body: dict[str, Any], job_id: str | None) -> Any:
-        document = from_plain(TargetDocument, body["target"])
-        kept = await self._kept.find(document.name)
-        if kept is not None:
-            if shared(kept.document) != shared(document):
-                raise ConflictError(f"there is another target {document.name} on this node")
-            return  # a repeated call of a job that was killed
-        # References are of the node that made them: the secrets themselves come along, over mutual TLS.
-        access = [
-            replace(
-                item,
-                chap_password=None
-                if item.chap_password is None
-                else await self._secrets.put(Secret(body["secrets"][item.chap_password])),
-            )
-            for item in document.access
+    async def _refuse_sessions(self, document: TargetDocument) -> None:
+        who = [
+            f"{found.initiator}" + (f" at {found.address}" if found.address else "")
+            for found in await self._drivers.target().list_sessions(document.iqn)
         ]
-        await self.adopt(replace(document, access=tuple(access)))
+        if who:
+            reasons = [
+                Reason("session", f"{each} is logged in", "log it out there, or take it out of the target's access")
+                for each in who
+            ]
+            raise BusyError(f"the target {document.name} is in use by: {', '.join(who)}", reasons=reasons)
 
-    async def _on_forget(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.forget(body["name"])
+    async def close_session(self, name: str, initiator: str) -> None:
+        """End an initiator's sessions, on whichever node it has them. It may log in again."""
+        document = await self._kept.get(name)
+        try:
+            await self._drivers.target().close_sessions(document.iqn, initiator)
+        except NotFoundError:
+            if document.mirror is None:
+                raise
+            await self._partner.call("target.close", {"name": name, "initiator": initiator})
 
-    async def _on_state(self, body: dict[str, Any], job_id: str | None) -> Any:
+    async def _on_close(self, body: dict[str, Any], job_id: str | None) -> Any:
         document = await self._kept.get(body["name"])
-        return {"state": await self.state(body["name"]), "shared": shared(document)}
-
-    # --- steps ---
-
-    def _name(self, job: JobContext) -> str:
-        given = job.parameters
-        return str(given["target"]["name"] if "target" in given else given["name"])
-
-    async def _record_partner(self, job: JobContext) -> None:
-        document = from_plain(TargetDocument, job.parameters["target"])
-        references = [a.chap_password for a in document.access if a.chap_password is not None]
-        secrets = {reference: (await self._secrets.get(reference)).reveal() for reference in references}
-        body = {"target": to_plain(document), "secrets": secrets}
-        await self._partner.call("target.adopt", body, job_id=job.job_id)
-
-    async def _forget_partner(self, job: JobContext) -> None:
-        await self._partner.call("target.forget", {"name": self._name(job)}, job_id=job.job_id)
-
-    async def _record_here(self, job: JobContext) -> None:
-        document = from_plain(TargetDocument, job.parameters["target"])
-        await self.adopt(document)
-        await self._hooks.tell("target_changed", target=document.name, what="created")
-        job.result = await self.get(document.name)
-
-    async def _forget_here(self, job: JobContext) -> None:
-        await self.forget(self._name(job))
-        await self._hooks.tell("target_changed", target=self._name(job), what="deleted")
+        await self._drivers.target().close_sessions(document.iqn, body["initiator"])
 
 
 def shared(document: TargetDocument) -> Any:
     """What must be equal on both nodes: all but the references to secrets, of which only whether there is one."""
     plain = to_plain(document)
-    for access in plain["access"]:
-        access["chap_password"] = access["chap_password"] is not None
+    plain["access"] = [without_references(access) for access in document.access]
     return plain

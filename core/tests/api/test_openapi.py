@@ -7,12 +7,28 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from holdfast.api import events, groups, jobs, mirrors, nodes, openapi, pools, replicas, shares, targets, tasks, volumes
+from holdfast.api import (
+    events,
+    groups,
+    initiators,
+    jobs,
+    mirrors,
+    nodes,
+    openapi,
+    pools,
+    replicas,
+    shares,
+    targets,
+    tasks,
+    volumes,
+)
 from holdfast.api.routes import Route
 from holdfast.loading.judging import Loaded
+from holdfast.services.discovery import Discovery
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.groups import Groups
+from holdfast.services.initiators import Initiators
 from holdfast.services.jobs import Jobs
 from holdfast.services.links import Links
 from holdfast.services.mirrors import Mirrors
@@ -22,6 +38,7 @@ from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.target_identity import TargetIdentity
 from holdfast.services.targets import Targets
 from holdfast.services.tasks import Tasks
 from holdfast.services.volumes import Volumes
@@ -43,7 +60,8 @@ ROUTES: tuple[Route, ...] = (
     *pools.routes(idle(Pools)),
     *replicas.routes(idle(Replicas)),
     *shares.routes(idle(Shares)),
-    *targets.routes(idle(Targets)),
+    *targets.routes(idle(Targets), idle(TargetIdentity)),
+    *initiators.routes(idle(Initiators), idle(Discovery)),
     *tasks.routes(idle(Tasks)),
     *volumes.routes(idle(Volumes), idle(Snapshots)),
 )
@@ -83,6 +101,7 @@ def test_whatever_is_deleted_is_confirmed_by_name_unless_all_data_and_service_st
     unconfirmed = {r.path for r in ROUTES if r.method == "DELETE" and "confirm" not in r.query().fields}
     assert unconfirmed == {
         "/v1/groups/{group}",
+        "/v1/initiator-groups/{name}",
         "/v1/replica-shares/{name}",
         "/v1/replication-tasks/{name}",
         "/v1/shares/{share}",

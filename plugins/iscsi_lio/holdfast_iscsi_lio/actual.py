@@ -54,12 +54,13 @@ def steadily(look: Callable[[], T]) -> T:
 
 
 def read_iqns(kernel: KernelFs) -> tuple[str, ...]:
-    """Every target of the kernel, of every fabric; `discovery_auth` beside them is none."""
+    """Every target of the kernel, of every fabric."""
     return tuple(
         ("fcoe." if fabric is Fabric.FCOE else "") + name
         for fabric, root in ROOTS.items()
         for name in kernel.names(root)
-        if name not in ("discovery_auth", "version")
+        # What else is there, such as `lio_version`, has a plain word for a name.
+        if "." in name or ":" in name
     )
 
 

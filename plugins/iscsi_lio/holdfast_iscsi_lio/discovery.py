@@ -26,12 +26,8 @@ def wanted_discovery(chap: Chap | None) -> tuple[Write, ...]:
 
 def differing_discovery(kernel: KernelFs, chap: Chap | None) -> tuple[Write, ...]:
     """What of that is otherwise now."""
-    return tuple(step for step in wanted_discovery(chap) if _read(kernel, step.path) != _revealed(step.value))
+    return tuple(step for step in wanted_discovery(chap) if _read(kernel, step.path) != step.value)
 
 
 def _read(kernel: KernelFs, path: str) -> str:
     return kernel.read(path) or UNSET
-
-
-def _revealed(value: str) -> str:
-    return value.reveal() if isinstance(value, Secret) else value

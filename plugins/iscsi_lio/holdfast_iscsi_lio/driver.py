@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from holdfast.errors import (
@@ -14,14 +13,11 @@ from holdfast.errors import (
     ConflictError,
     NotFoundError,
     Reason,
-    SystemCommandError,
-    UnavailableError,
     VerificationError,
 )
-from holdfast.hooks.base import Can, Host
+from holdfast.hooks.base import Can
 from holdfast.hooks.target import (
     Chap,
-    Fabric,
     Reservations,
     TargetDriver,
     TargetSession,
@@ -35,82 +31,37 @@ from holdfast_iscsi_lio.actual import read_backstores, read_iqns, read_tree, ste
 from holdfast_iscsi_lio.apply import act, converge
 from holdfast_iscsi_lio.describe import describe
 from holdfast_iscsi_lio.discovery import DISCOVERY, differing_discovery
+from holdfast_iscsi_lio.fabrics import load_fabric
 from holdfast_iscsi_lio.limits import check, check_discovery
 from holdfast_iscsi_lio.plan import plan, stores_to_make_afresh
-from holdfast_iscsi_lio.probe import CORE_MODULES, MODULES
 from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.sessions import read_sessions
 from holdfast_iscsi_lio.settings import Settings
 from holdfast_iscsi_lio.threads import in_thread
 from holdfast_iscsi_lio.tree import (
-    ISCSI,
-    ROOTS,
     WITH_ENABLE,
     Level,
     Link,
     Tree,
     find_homes,
-    out_of_service,
     serves,
     store_paths,
     tpg_of,
-    wanted_tree,
-    without_what_comes_by_itself,
 )
+from holdfast_iscsi_lio.wanted import out_of_service, wanted_tree, without_what_comes_by_itself
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DBROOT = "/sys/kernel/config/target/dbroot"
-FABRIC_MODULES = {Fabric.LOOPBACK: "tcm_loop", Fabric.FC: "tcm_qla2xxx", Fabric.FCOE: "tcm_fc"}
-
 ASK_WITHIN_S = 1.0
 """For telling who is stuck, when something is: less than any deadline worth setting."""
-
-
-async def open_driver(settings: Settings, host: Host) -> LioTargets:
-    """See Offer.open. Loads the modules and makes the root of all iSCSI targets."""
-    await host.commands.run(["modprobe", "--all", *CORE_MODULES], timeout_s=30)
-    try:
-        files = await asyncio.to_thread(place_reservations, host.kernel, host.state_dir)
-        await host.commands.run(["modprobe", "--all", *MODULES], timeout_s=30)
-        await asyncio.to_thread(host.kernel.make_directory, ISCSI)
-    except OSError as reason:
-        raise UnavailableError(f"the kernel offers no iSCSI targets: {reason}") from reason
-    return LioTargets(settings, host.kernel, files, host.commands)
-
-
-def place_reservations(kernel: KernelFs, state_dir: Path) -> ReservationFiles:
-    """Have the kernel write reservations where they survive a reboot.
-
-    It takes no other place once any fabric is loaded (target_core_configfs.c, target_core_item_dbroot_store): then
-    the one it has stays, and our copies alone survive.
-    """
-    ours = state_dir / "dbroot"
-    (ours / "pr").mkdir(mode=0o700, parents=True, exist_ok=True)
-    if kernel.read(DBROOT) != str(ours):
-        try:
-            kernel.write(DBROOT, str(ours))
-        except OSError as reason:
-            log.info("reservations are written below %s: %s", kernel.read(DBROOT), reason.strerror)
-    kernel_dir = Path(kernel.read(DBROOT)) / "pr"
-    kernel_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return ReservationFiles(kernel_dir, state_dir / "reservations")
 
 
 class LioTargets(TargetDriver):
     """See TargetDriver. Targets are told apart by IQN; whoever uses an IQN of ours by another tool shares it."""
 
-    can = frozenset(
-        {
-            Can.TARGET_CHAP,
-            Can.TARGET_CLOSE,
-            Can.TARGET_DISCOVERY,
-            Can.TARGET_RESERVATIONS,
-            Can.TARGET_LOOPBACK,
-        }
-    )
+    can = frozenset({Can.TARGET_CHAP, Can.TARGET_CLOSE, Can.TARGET_DISCOVERY, Can.TARGET_RESERVATIONS})
 
     def __init__(
         self, settings: Settings, kernel: KernelFs, files: ReservationFiles, commands: Commands | None = None
@@ -126,15 +77,15 @@ class LioTargets(TargetDriver):
     async def stage(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
-        await self._load_fabric(spec.iqn)
+        await load_fabric(spec.iqn, self._kernel, self._commands)
         await self._change(spec.iqn, lambda: self._look(spec, None))
 
     async def activate(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
-        await self._load_fabric(spec.iqn)
+        await load_fabric(spec.iqn, self._kernel, self._commands)
         if await self._change(spec.iqn, lambda: self._look(spec, Level.ACTIVE)):
-            log.info("target %s serves %d units", spec.iqn, len(spec.units))
+            log.info("%s serves %d units", spec.iqn, len(spec.units))
 
     async def deactivate(self, name: str, iqn: str) -> None:
         """See TargetDriver."""
@@ -201,17 +152,19 @@ class LioTargets(TargetDriver):
         if not known:
             text = f"{initiator} has no session with {iqn}"
             raise NotFoundError(text, reasons=[Reason("no-session", text, "see who has: list the target", "initiator")])
-        depth = f"{tpg_of(iqn)}/acls/{initiator}/cmdsn_depth"
-        if not self._kernel.exists(depth):
+        path = f"{tpg_of(iqn)}/acls/{initiator}/cmdsn_depth"
+        if not self._kernel.exists(path):
             text = f"{initiator} came in because the target is open to everybody"
             remedy = "name it in the target's access, or close the export"
             raise ConflictError(text, reasons=[Reason("open-export", text, remedy, "initiator")])
 
         def close() -> int:
-            # Whatever is written, every session of the initiator is shut down for it to take effect
+            # A depth that differs shuts down every session of the initiator
             # (target_core_tpg.c, core_tpg_set_initiator_node_queue_depth).
-            self._kernel.write(depth, self._kernel.read(depth))
-            return 1
+            depth = int(self._kernel.read(path))
+            self._kernel.write(path, str(depth - 1 if depth > 1 else depth + 1))
+            self._kernel.write(path, str(depth))
+            return 2
 
         await self._work(iqn, close)
         log.info("target %s closed %d sessions of %s", iqn, len(known), initiator)
@@ -254,20 +207,6 @@ class LioTargets(TargetDriver):
                     raise ConflictError(f"the unit {found.serial} is served by this node")
         self._files.adopt(found.serial, found.text)
 
-    async def _load_fabric(self, iqn: str) -> None:
-        """Load what only targets of that kind need, and make their root."""
-        fabric = fabric_of(iqn)
-        if fabric is Fabric.ISCSI or self._kernel.exists(ROOTS[fabric]) or self._commands is None:
-            return
-        module = FABRIC_MODULES[fabric]
-        try:
-            await self._commands.run(["modprobe", module], timeout_s=30)
-            await asyncio.to_thread(self._kernel.make_directory, ROOTS[fabric])
-        except (SystemCommandError, OSError) as reason:
-            text = f"the kernel offers no targets of {fabric.value}: {reason}"
-            remedy = f"install the kernel's full set of modules: {module} is needed"
-            raise UnavailableError(text, reasons=[Reason("no-fabric", text, remedy, "iqn")]) from reason
-
     def _read(self, name: str | None, iqn: str) -> Tree:
         return read_tree(self._kernel, iqn, name, read_backstores(self._kernel))
 
@@ -294,8 +233,7 @@ class LioTargets(TargetDriver):
 
     def _state(self, spec: TargetSpec) -> TargetState:
         stores = read_backstores(self._kernel)
-        actual = read_tree(self._kernel, spec.iqn, spec.name, stores)
-        if not actual:
+        if not (actual := read_tree(self._kernel, spec.iqn, spec.name, stores)):
             return TargetState.ABSENT
         homes = find_homes(spec, stores)
         for level, state in ((Level.ACTIVE, TargetState.ACTIVE), (Level.STAGED, TargetState.STAGED)):

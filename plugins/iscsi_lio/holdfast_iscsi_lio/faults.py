@@ -25,9 +25,10 @@ def translated(refusal: KernelRefusal) -> HoldfastError:
     if (found := _FIELDS.get("/".join(path.rsplit("/", 2)[1:]))) is not None:
         field, text, remedy = found
         return ConflictError(f"{path}: {text}", reasons=[Reason("device-cannot", text, remedy, field)])
-    if "/np/" in path and number in (errno.EADDRINUSE, errno.EEXIST):
+    if "/np/" in path and number in (errno.EADDRINUSE, errno.EINVAL):
+        # Its form was checked before: what is left is that it cannot be bound (iscsi_target_login.c, iscsit_setup_np).
         portal = path.rpartition("/")[2]
-        text = f"another program has the port of {portal}"
+        text = f"the portal {portal} cannot be bound: another program has the port"
         return ConflictError(text, reasons=[Reason("port-taken", text, "choose another port, or end it", "portals")])
     if number == errno.EBUSY:
         return BusyError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.hooks.base import ContractVersion, Offer, hookimpl
 from holdfast.hooks.target import TargetDriver
-from holdfast_iscsi_lio.driver import open_driver
+from holdfast_iscsi_lio.opening import open_driver
 from holdfast_iscsi_lio.probe import probe
 from holdfast_iscsi_lio.settings import SettingsSchema
 

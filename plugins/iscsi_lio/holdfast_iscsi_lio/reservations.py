@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from pathlib import Path
 
 from holdfast.errors import InvalidError
@@ -21,12 +22,14 @@ from holdfast.system.files import write_atomically
 _SERIAL = re.compile(r"[0-9a-f-]{16,64}\Z")
 _WORD = re.compile(r"[a-z_]+=[!-+\--~]+\Z")
 _START, _END = "PR_REG_START:", "PR_REG_END:"
+SETTLED_NS = 1_000_000_000
 NONE = "No Registrations or Reservations"
 
 
 def registrations(text: str) -> tuple[str, ...] | None:
     """Each registration in a file of the kernel's, as `res_aptpl_metadata` takes it; None if the file is not whole."""
-    lines = text.splitlines()
+    # The kernel writes the zero at the end of its string too.
+    lines = text.rstrip("\0").splitlines()
     if lines in ([], [NONE]):
         # An empty one is truncated, and not written yet.
         return () if lines else None
@@ -60,7 +63,7 @@ class ReservationFiles:
                 text = path.read_text(errors="replace")
                 found = registrations(text)
                 if found is not None:
-                    return text if found else ""
+                    return text.rstrip("\0") if found else ""
         return ""
 
     def remember(self, serial: str) -> str:
@@ -69,8 +72,9 @@ class ReservationFiles:
         if (seen := self._seen.get(serial)) is not None and seen[0] == stamp:
             return seen[1]
         text = self._remember(serial)
-        # Taken before it was read: what changed meanwhile is looked at again.
-        if stamp[1] == _stamp(self._kept_file(serial)):
+        # Within one tick of the kernel's clock a second change would leave the same time.
+        newest_ns = max((found[2] for found in stamp if found), default=0)
+        if stamp[1] == _stamp(self._kept_file(serial)) and abs(time.time_ns() - newest_ns) > SETTLED_NS:
             self._seen[serial] = stamp, text
         return text
 
@@ -105,7 +109,7 @@ class ReservationFiles:
             text = self._kept_file(serial).read_text()
         except FileNotFoundError:
             return ""
-        return "" if text.strip() == NONE else text
+        return "" if text.rstrip("\0").strip() == NONE else text
 
     def _kernel_file(self, serial: str) -> Path:
         return self._kernel_dir / f"aptpl_{_checked(serial)}"

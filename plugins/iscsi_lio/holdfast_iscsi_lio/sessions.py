@@ -20,9 +20,11 @@ from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.describe import portal_of
 from holdfast_iscsi_lio.tree import tpg_of
 
-_SESSION = re.compile(r"LIO Session ID: (\d+)")
-_COUNTS = {"commands": "cmd_pdus", "read_bytes": "txdata_octs", "written_bytes": "rxdata_octs"}
-"""As the target sees it: what it transmits, the initiator reads (iscsi_target_stat.c)."""
+_SESSION = re.compile(r"LIO Session ID: (\d+).*TSIH: (\d+)")
+"""The first is used again as soon as it is free, the second not before all others were."""
+_COUNTS = {"commands": "cmd_pdus", "read_bytes": "txdata_octs"}
+"""As the target sees it: what it transmits, the initiator reads (iscsi_target_stat.c). Of what it receives it counts
+only what it had to ask for, so writes are taken from the mapped LUNs, in MiB since they were mapped."""
 _ADDRESS = re.compile(r"^\s*Address (\S+) TCP", re.MULTILINE)
 _ESTABLISHED = "01"
 TCP_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
@@ -63,12 +65,17 @@ def read_sessions(kernel: KernelFs, iqn: str) -> tuple[TargetSession, ...]:
 
 def _more(kernel: KernelFs, acl: str, info: str) -> dict[str, Any]:
     number = _SESSION.search(info)
-    more: dict[str, Any] = {"id": number[1] if number else None}
+    more: dict[str, Any] = {"id": f"{number[1]}.{number[2]}" if number else None}
     for field, name in _COUNTS.items():
         path = f"{acl}/fabric_statistics/iscsi_sess_stats/{name}"
         if kernel.exists(path) and (text := kernel.read(path)).isdigit():
             more[field] = int(text)
-    return more
+    written = [
+        int(kernel.read(path))
+        for lun in kernel.names(acl)
+        if lun.startswith("lun_") and kernel.exists(path := f"{acl}/{lun}/statistics/scsi_auth_intr/write_mbytes")
+    ]
+    return more | {"written_bytes": sum(written) << 20 if written else None}
 
 
 def parse_info(text: str) -> tuple[str, ...]:
