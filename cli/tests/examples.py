@@ -13,7 +13,7 @@ INITIATOR = "iqn.2026-01.com.example:c"
 
 @dataclass(frozen=True)
 class Example:
-    """A command line and its request. `PASSWORD` in the line is the path of a file with `s3cret-s3cret`, `PASSWORD2` of another."""
+    """A command line and its request. `PASSWORD` and `PASSWORD2` in the line are paths of files with passwords."""
 
     line: str
     method: str

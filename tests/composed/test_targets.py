@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast.hooks.target import Chap, Reservations, TargetSession, TargetState
+from holdfast.values import Secret
 from tests.composed.appliance import Appliance, Refused
 from tests.composed.test_the_main_job import ADDRESS, GROUP, LINKS, MIB, Nodes, make_mirror
 
@@ -17,7 +18,8 @@ OTHER = "iqn.2026-01.com.example:d"
 PASSWORD = "correct-horse-1"
 SECOND = "another-horse-2"
 CHAP = {"user": "joe", "password": PASSWORD, "mutual_user": "target", "mutual_password": SECOND}
-LOCAL = {
+JOE = Chap("joe", Secret(PASSWORD), "target", Secret(SECOND))
+LOCAL: dict[str, Any] = {
     "name": "lone",
     "portals": [{"address": "192.0.2.1"}],
     "units": [{"lun": 0, "volume": "alone"}],
@@ -80,13 +82,13 @@ async def test_no_secret_is_in_jobs_or_answers(a: Appliance) -> None:
     assert PASSWORD not in shown
     assert SECOND not in shown
     [access] = a.mechanisms.targets._entries[LOCAL_IQN].spec.access
-    assert access.chap == Chap("joe", PASSWORD, "target", SECOND)  # type: ignore[arg-type]
+    assert access.chap == JOE
 
 
 async def test_a_change_keeps_serials_passwords_and_sessions_that_it_does_not_concern(a: Appliance) -> None:
     made = (await a.change("POST", "/v1/targets", LOCAL))["result"]
     assert a.mechanisms.targets.log_in(LOCAL_IQN, INITIATOR, "192.0.2.9", 1234)
-    units = [*LOCAL["units"], {"lun": 7, "volume": "other", "is_read_only": True}]  # type: ignore[misc]
+    units = [*LOCAL["units"], {"lun": 7, "volume": "other", "is_read_only": True}]
     access = [{"initiator": INITIATOR, "chap": {"user": "joe", "mutual_user": "target"}}, {"initiator": OTHER}]
     body = {"portals": LOCAL["portals"], "units": units, "access": access}
     changed = (await a.change("PUT", "/v1/targets/lone", body))["result"]
@@ -94,7 +96,7 @@ async def test_a_change_keeps_serials_passwords_and_sessions_that_it_does_not_co
     assert changed["this_node"] == "active"
     assert [session["initiator"] for session in changed["sessions"]] == [INITIATOR]
     spec = a.mechanisms.targets._entries[LOCAL_IQN].spec
-    assert spec.access[0].chap == Chap("joe", PASSWORD, "target", SECOND)  # type: ignore[arg-type]
+    assert spec.access[0].chap == JOE
     # The initiator that is left out is out.
     changed = (await a.change("PUT", "/v1/targets/lone", {**body, "access": access[1:]}))["result"]
     assert changed["sessions"] == []
@@ -104,7 +106,7 @@ async def test_a_change_that_cannot_be_made_leaves_what_was(a: Appliance) -> Non
     await a.change("POST", "/v1/targets", LOCAL)
     before = await a.get("/v1/targets/lone")
     a.mechanisms.targets._can_open = lambda device: "other" not in device
-    body = {**LOCAL, "units": [*LOCAL["units"], {"lun": 7, "volume": "other"}]}  # type: ignore[misc]
+    body = {**LOCAL, "units": [*LOCAL["units"], {"lun": 7, "volume": "other"}]}
     body.pop("name")
     await refused(a, "PUT", "/v1/targets/lone", body)
     assert await a.get("/v1/targets/lone") == before
@@ -239,7 +241,7 @@ async def test_a_group_of_initiators_is_let_in_and_put_out_as_one(nodes: Nodes, 
     kept = [{"initiator": INITIATOR, "chap": {"user": "joe", "mutual_user": "target"}}]
     await a.change("PUT", "/v1/initiator-groups/hosts", {"members": kept})
     assert [session.initiator for session in await targets.list_sessions(LOCAL_IQN)] == [INITIATOR]
-    assert targets._entries[LOCAL_IQN].spec.access[0].chap == Chap("joe", PASSWORD, "target", SECOND)  # type: ignore[arg-type]
+    assert targets._entries[LOCAL_IQN].spec.access[0].chap == JOE
 
     status, _, said = await refused(a, "DELETE", "/v1/initiator-groups/hosts")
     assert status == 409
@@ -253,7 +255,7 @@ async def test_a_group_of_initiators_is_let_in_and_put_out_as_one(nodes: Nodes, 
 async def test_discovery_asks_for_the_same_on_both_nodes(nodes: Nodes) -> None:
     a, b = nodes
     await a.change("PUT", "/v1/discovery-auth", {"chap": CHAP})
-    wanted = Chap("joe", PASSWORD, "target", SECOND)  # type: ignore[arg-type]
+    wanted = JOE
     assert [node.mechanisms.targets.discovery for node in nodes] == [wanted, wanted]
     assert (await b.get("/v1/discovery-auth")) == {"chap_user": "joe", "mutual_user": "target", "is_in_force": True}
     await b.mechanisms.targets.set_discovery(None)  # as a boot leaves it
@@ -302,7 +304,7 @@ async def test_a_change_reaches_both_nodes_and_both_monitors_plans(nodes: Nodes)
         specs.append(plan.targets[0])
     assert specs[0] == specs[1]
     assert [item.initiator for item in specs[1].access] == [INITIATOR, OTHER]
-    assert specs[1].access[0].chap == Chap("joe", PASSWORD, "target", SECOND)  # type: ignore[arg-type]
+    assert specs[1].access[0].chap == JOE
     assert (await a.get("/v1/targets/t"))["is_equal_on_both"]
 
     await b.system.partner.server.stop()
@@ -334,7 +336,7 @@ async def test_identity_names_what_differs_on_which_node(nodes: Nodes) -> None:
     assert (await b.get("/v1/targets/t/identity"))["differences"][0]["this_node"] == "f" * 32
 
     # A password cannot be read, and still is found to differ.
-    chap = Chap("joe", SECOND)  # type: ignore[arg-type]
+    chap = Chap("joe", Secret(SECOND))
     access = tuple(type(item)(item.initiator, chap) for item in theirs.spec.access)
     theirs.spec = type(theirs.spec)(**{**vars(theirs.spec), "units": (unit,), "access": access})
     found = (await a.get("/v1/targets/t/identity"))["differences"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -171,3 +172,78 @@ def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(b
     assert watch.seen == {("a",)}
     assert (epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
     blocks.verify(bed, Report())
+
+
+# --- its target ---
+
+
+def body_of(bed: Bed, **more: Any) -> dict[str, Any]:
+    """The target as it is, with something else in it, as a change takes it."""
+    target = bed.a.api.get(f"/v1/targets/{blocks.TARGET}")
+    access = [{"initiator": initiator} for initiator in target["initiators"]]
+    return {"mirror": target["mirror"], "units": target["units"], "access": access, **more}
+
+
+def test_a_served_target_is_changed_under_load_on_both_nodes(bed: Bed, device: str) -> None:
+    path = f"/v1/targets/{blocks.TARGET}"
+    [before] = bed.a.api.get(path)["sessions"]
+    [initiator] = bed.a.api.get(path)["initiators"]
+    access = [{"initiator": initiator}, {"initiator": f"{initiator}-2", "chap": {"user": "u", "password": "p" * 12}}]
+    with written(bed, device, "change", UNTOUCHED_AT_MOST_MS):
+        bed.a.api.change("PUT", path, body_of(bed, access=access))
+    wait_for(lambda: bed.b.api.get(path)["this_node"] == "staged", 10, "the standby has it too")
+    for storage in (bed.a, bed.b):
+        identity = storage.api.get(f"{path}/identity")
+        assert (identity["is_same"], identity["serving_node"]) == (True, "a"), identity
+    acls = f"/sys/kernel/config/target/iscsi/{blocks.IQN}/tpgt_1/acls"
+    assert [len(storage.node.run(["ls", acls]).stdout.split()) for storage in (bed.a, bed.b)] == [2, 2]
+
+    # Who changes a node's kernel behind our back is found out, with the field and the node.
+    depth = f"{acls}/{initiator}-2/cmdsn_depth"
+    bed.b.node.run(["sh", "-ec", f"echo 33 >{depth}"])
+    [difference] = bed.a.api.get(f"{path}/identity")["differences"]
+    field = f"access[{initiator}-2].cmdsn_depth"
+    assert difference == {"field": field, "wanted": "64", "this_node": "64", "other_node": "33"}
+
+    bed.a.api.change("PUT", path, body_of(bed, access=access[:1]))
+    wait_for(lambda: bed.a.api.get(f"{path}/identity")["is_same"], 10, "both kernels are as wanted")
+    [after] = bed.a.api.get(path)["sessions"]
+    assert (after["port"], after["first_seen_at"]) == (before["port"], before["first_seen_at"])
+
+
+KEY = "0x7777"
+
+
+def reserved(bed: Bed, device: str) -> str:
+    """Keys and reservation of the disk, as the initiator is told."""
+    asked = [["sg_persist", "--in", what, device] for what in ("--read-keys", "--read-reservation")]
+    return "".join(bed.initiator.run(argv).stdout.decode() for argv in asked)
+
+
+def test_a_reservation_outlives_a_power_cut_and_a_switchover(bed: Bed, device: str) -> None:
+    persist = ["sg_persist", "--out", "--param-aptpl", device]
+    bed.initiator.run([*persist, "--register", f"--param-sark={KEY}"])
+    bed.initiator.run(["sg_persist", "--out", "--reserve", f"--param-rk={KEY}", "--prout-type=5", device])
+    held = reserved(bed, device)
+    assert f"Key={KEY}" in held.replace(" ", "")
+    time.sleep(CARRIED_WITHIN_S)
+
+    bed.a.node.cut()
+    wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+    assert told(reserved(bed, device)) == told(held)
+    bed.a.node.boot()
+    bed.a.api.wait_until_it_answers(blocks.BOOTS_WITHIN_S)
+    wait_for(lambda: states(bed) == ("standby-ok", "active-sync"), IN_SYNC_WITHIN_S, "node a is ready")
+
+    bed.b.api.change("POST", f"/v1/groups/{blocks.GROUP}/switchover", {"to": "a"})
+    assert told(reserved(bed, device)) == told(held)
+    bed.initiator.run([*persist, "--register", f"--param-rk={KEY}", "--param-sark=0"])
+    assert KEY not in reserved(bed, device)
+
+
+CARRIED_WITHIN_S = 2.0
+
+
+def told(text: str) -> list[str]:
+    """What sg_persist says but the generation, which counts from 0 on each node."""
+    return [line for line in text.splitlines() if "generation" not in line]
