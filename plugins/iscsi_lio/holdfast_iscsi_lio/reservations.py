@@ -1,7 +1,8 @@
 """Persistent reservations that are to outlive a power cut (APTPL, SPC-4 5.12).
 
 The kernel writes what an initiator registered with one unit into `<dbroot>/pr/aptpl_<serial>` before it answers
-(target_core_pr.c, __core_scsi3_write_aptpl_to_file): truncated, written in place, not synced. It never reads it.
+(target_core_pr.c, __core_scsi3_write_aptpl_to_file): truncated, written in place, not synced. The zero that ends its
+string is written too, and tells that the file is whole. The kernel never reads it.
 Whoever opens the device later has to give it back line by line through `pr/res_aptpl_metadata`, before the first link.
 
 Beside that file each node keeps a copy of its own, written atomically and synced: of this node's while it serves, of
@@ -21,24 +22,23 @@ from holdfast.system.files import write_atomically
 
 _SERIAL = re.compile(r"[0-9a-f-]{16,64}\Z")
 _WORD = re.compile(r"[a-z_]+=[!-+\--~]+\Z")
-_START, _END = "PR_REG_START:", "PR_REG_END:"
+_START, _END = re.compile(r"PR_REG_START: \d+\Z"), re.compile(r"PR_REG_END: \d+\Z")
 SETTLED_NS = 1_000_000_000
 NONE = "No Registrations or Reservations"
 
 
 def registrations(text: str) -> tuple[str, ...] | None:
     """Each registration in a file of the kernel's, as `res_aptpl_metadata` takes it; None if the file is not whole."""
-    # The kernel writes the zero at the end of its string too.
-    lines = text.rstrip("\0").splitlines()
+    lines = text.splitlines()
     if lines in ([], [NONE]):
         # An empty one is truncated, and not written yet.
         return () if lines else None
     found: list[str] = []
     open_one: list[str] | None = None
     for line in lines:
-        if line.startswith(_START) and open_one is None:
+        if _START.match(line) and open_one is None:
             open_one = []
-        elif line.startswith(_END) and open_one:
+        elif _END.match(line) and open_one:
             found.append(",".join(open_one))
             open_one = None
         elif open_one is not None and _WORD.match(line):
@@ -58,10 +58,10 @@ class ReservationFiles:
 
     def current(self, serial: str) -> str:
         """What is reserved of a unit: the kernel's word if it is whole, else what was kept; empty for nothing."""
-        for path in (self._kernel_file(serial), self._kept_file(serial)):
+        for path, is_kernels in ((self._kernel_file(serial), True), (self._kept_file(serial), False)):
             with contextlib.suppress(FileNotFoundError):
                 text = path.read_text(errors="replace")
-                found = registrations(text)
+                found = None if is_kernels and not text.endswith("\0") else registrations(text.rstrip("\0"))
                 if found is not None:
                     return text.rstrip("\0") if found else ""
         return ""
@@ -109,7 +109,7 @@ class ReservationFiles:
             text = self._kept_file(serial).read_text()
         except FileNotFoundError:
             return ""
-        return "" if text.rstrip("\0").strip() == NONE else text
+        return "" if text.strip() == NONE else text
 
     def _kernel_file(self, serial: str) -> Path:
         return self._kernel_dir / f"aptpl_{_checked(serial)}"

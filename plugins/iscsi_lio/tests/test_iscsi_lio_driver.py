@@ -497,3 +497,52 @@ def log_in(kernel: FakeConfigfs, address: str) -> None:
 
 def hexadecimal(address: str) -> str:
     return "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+
+
+# --- what a unit tells ---
+
+
+async def test_unmap_is_switched_while_the_unit_is_served(driver: LioTargets, kernel: FakeConfigfs) -> None:
+    kernel.can_unmap = True
+    await driver.activate(SPEC)
+    kernel.changes.clear()
+    unit = dataclasses.replace(SPEC.units[0], may_unmap=True)
+    changed = dataclasses.replace(SPEC, units=(unit, SPEC.units[1]))
+    await driver.stage(changed)
+    assert [change.rpartition("/")[2] for change in kernel.changes] == ["emulate_tpu", "emulate_tpws"]
+    assert await driver.state(changed) is TargetState.ACTIVE
+
+
+async def test_a_device_that_cannot_unmap_is_named_by_its_field(driver: LioTargets) -> None:
+    unit = dataclasses.replace(SPEC.units[0], may_unmap=True)
+    with pytest.raises(ConflictError) as refused:
+        await driver.activate(dataclasses.replace(SPEC, units=(unit, SPEC.units[1])))
+    assert [reason.field for reason in refused.value.reasons] == ["units.may_unmap"]
+
+
+async def test_only_the_unit_that_changes_its_block_size_is_made_afresh(
+    driver: LioTargets, kernel: FakeConfigfs
+) -> None:
+    await driver.activate(SPEC)
+    kernel.changes.clear()
+    unit = dataclasses.replace(SPEC.units[0], block_size_bytes=4096)
+    await driver.stage(dataclasses.replace(SPEC, units=(unit, SPEC.units[1])))
+    assert not [change for change in kernel.changes if "lun_2" in change or ".second" in change]
+    assert f"write {TPG}/enable" not in kernel.changes
+
+
+async def test_a_loopback_target_has_a_nexus_and_no_portals(driver: LioTargets, kernel: FakeConfigfs) -> None:
+    root = "/sys/kernel/config/target/loopback"
+    spec = dataclasses.replace(SPEC, iqn="naa.5001405000000001", portals=(), access=())
+    for wrong, field in (
+        (dataclasses.replace(SPEC, iqn="naa.5001405000000001"), "portals"),
+        (dataclasses.replace(spec, iqn="naa.50"), "iqn"),
+        (dataclasses.replace(spec, is_open=True), "is_open"),
+        (dataclasses.replace(spec, access=SPEC.access), "access"),
+        (dataclasses.replace(spec, iqn="5:0"), "iqn"),
+    ):
+        with pytest.raises(InvalidError) as refused:
+            await driver.activate(wrong)
+        assert field in [reason.field for reason in refused.value.reasons]
+    assert kernel.changes == []
+    assert not kernel.exists(root)
