@@ -12,6 +12,7 @@ import pytest
 
 from demo import blocks, files
 from demo.bed import DAEMON, MONITOR, Bed, StorageNode, wait_for
+from demo.files import POOL
 from demo.initiator import Initiator, Writing, assert_clean
 from demo.report import Report
 from lab import Lab, Node
@@ -221,7 +222,28 @@ def reserved(bed: Bed, device: str) -> str:
     return "".join(bed.initiator.run(argv).stdout.decode() for argv in asked)
 
 
-def test_a_reservation_outlives_a_power_cut_and_a_switchover(bed: Bed, device: str) -> None:
+LONE = "lone"
+
+
+def make_lone_target(bed: Bed) -> dict[str, Any]:
+    """A target of node a alone, on a port of its own; as the API shows it."""
+    api = bed.a.api
+    api.change("POST", "/v1/volumes", {"pool": POOL, "name": LONE, "size_bytes": 16 << 20, "kind": "iscsi"})
+    portals = [{"address": bed.a.node.address("client"), "port": 3261}]
+    unit = {"lun": 0, "volume": LONE, "vendor": "ACME", "may_unmap": False}
+    body = {"name": LONE, "portals": portals, "units": [unit], "is_open": True}
+    made: dict[str, Any] = api.change("POST", "/v1/targets", body)["result"]
+    return made
+
+
+def test_a_power_cut_and_a_switchover_keep_reservations_and_bring_back_targets_of_one_node(
+    bed: Bed, device: str
+) -> None:
+    lone = make_lone_target(bed)
+    assert (lone["this_node"], lone["mirror"]) == ("active", None)
+    find = ["iscsiadm", "-m", "discovery", "-t", "st", "-o", "nonpersistent", "-p"]
+    at = f"{bed.a.node.address('client')}:3261"
+    assert lone["iqn"].encode() in bed.initiator.run([*find, at]).stdout
     persist = ["sg_persist", "--out", "--param-aptpl", device]
     bed.initiator.run([*persist, "--register", f"--param-sark={KEY}"])
     bed.initiator.run(["sg_persist", "--out", "--reserve", f"--param-rk={KEY}", "--prout-type=5", device])
@@ -235,6 +257,12 @@ def test_a_reservation_outlives_a_power_cut_and_a_switchover(bed: Bed, device: s
     bed.a.node.boot()
     bed.a.api.wait_until_it_answers(blocks.BOOTS_WITHIN_S)
     wait_for(lambda: states(bed) == ("standby-ok", "active-sync"), IN_SYNC_WITHIN_S, "node a is ready")
+
+    # Its serial and all else is what it was, and so is the address.
+    assert bed.a.api.get(f"/v1/targets/{LONE}") == lone
+    assert lone["iqn"].encode() in bed.initiator.run([*find, at]).stdout
+    bed.a.api.change("DELETE", f"/v1/targets/{LONE}?confirm={LONE}")
+    bed.a.api.change("DELETE", f"/v1/volumes/{LONE}?confirm={LONE}")
 
     bed.b.api.change("POST", f"/v1/groups/{blocks.GROUP}/switchover", {"to": "a"})
     assert told(reserved(bed, device)) == told(held)

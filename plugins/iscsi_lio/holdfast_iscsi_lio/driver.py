@@ -18,6 +18,7 @@ from holdfast.errors import (
 from holdfast.hooks.base import Can
 from holdfast.hooks.target import (
     Chap,
+    Fabric,
     Reservations,
     TargetDriver,
     TargetSession,
@@ -32,6 +33,7 @@ from holdfast_iscsi_lio.apply import act, converge
 from holdfast_iscsi_lio.describe import describe
 from holdfast_iscsi_lio.discovery import DISCOVERY, differing_discovery
 from holdfast_iscsi_lio.fabrics import load_fabric
+from holdfast_iscsi_lio.holders import read_holders
 from holdfast_iscsi_lio.limits import check, check_discovery
 from holdfast_iscsi_lio.plan import plan, stores_to_make_afresh
 from holdfast_iscsi_lio.reservations import ReservationFiles
@@ -143,8 +145,9 @@ class LioTargets(TargetDriver):
         return await asyncio.to_thread(steadily, lambda: read_iqns(self._kernel))
 
     async def list_sessions(self, iqn: str) -> tuple[TargetSession, ...]:
-        """See TargetDriver."""
-        return await asyncio.to_thread(steadily, lambda: read_sessions(self._kernel, iqn))
+        """See TargetDriver. Of a loopback target: what on this machine holds its disks."""
+        read = read_holders if fabric_of(iqn) is Fabric.LOOPBACK else read_sessions
+        return await asyncio.to_thread(steadily, lambda: read(self._kernel, iqn))
 
     async def close_sessions(self, iqn: str, initiator: str) -> None:
         """See TargetDriver."""

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from holdfast.hooks.target import Portal, TargetSession
-from holdfast_iscsi_lio.sessions import Connection, join, parse_info, parse_tcp
+from holdfast_iscsi_lio.sessions import Connection, join, parse_info, parse_tcp, read_sessions
+from plugins.iscsi_lio.tests.fake_configfs import ISCSI, FakeConfigfs
 
 INFO = """InitiatorName: iqn.2026-01.org.holdfast.lab:x
 InitiatorAlias: x
@@ -78,3 +79,33 @@ def test_ports_are_joined_to_initiators_by_address(
     expected: list[tuple[str, str, int | None]],
 ) -> None:
     assert join(addresses, connections) == tuple(TargetSession(*row) for row in expected)
+
+
+ACL = f"{ISCSI}/iqn.x:t/tpgt_1/acls/iqn.x:c"
+
+
+def test_a_session_has_what_the_kernel_counts_of_it() -> None:
+    kernel = FakeConfigfs()
+    kernel.put(f"{ACL}/info", INFO)
+    for name, value in (("cmd_pdus", "7"), ("txdata_octs", "4096"), ("rxdata_octs", "0")):
+        kernel.put(f"{ACL}/fabric_statistics/iscsi_sess_stats/{name}", value)
+    for lun, value in (("lun_1", "2"), ("lun_2", "3")):
+        kernel.put(f"{ACL}/{lun}/statistics/scsi_auth_intr/write_mbytes", value)
+    [session] = read_sessions(kernel, "iqn.x:t")
+    assert session == TargetSession("iqn.x:c", "127.0.0.1", None, "1.3", 7, 4096, 5 << 20)
+
+
+def test_what_the_kernel_does_not_count_is_not_known() -> None:
+    kernel = FakeConfigfs()
+    kernel.put(f"{ACL}/info", INFO)
+    [session] = read_sessions(kernel, "iqn.x:t")
+    assert (session.commands, session.read_bytes, session.written_bytes) == (None, None, None)
+
+
+def test_who_came_in_by_an_open_export_has_a_name_only() -> None:
+    kernel = FakeConfigfs()
+    kernel.put(f"{ISCSI}/iqn.x:t/tpgt_1/dynamic_sessions", "iqn.x:a\0iqn.x:b\0")
+    assert read_sessions(kernel, "iqn.x:t") == (
+        TargetSession("iqn.x:a", None, None),
+        TargetSession("iqn.x:b", None, None),
+    )
