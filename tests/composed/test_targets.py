@@ -71,7 +71,9 @@ async def test_a_broken_target_keeps_no_other_from_being_served(a: Appliance) ->
         await a.mechanisms.targets.remove(name, f"iqn.2026-01.com.example.holdfast:{name}")
     await a.mechanisms.volumes.delete_volume("main", "alone")
     await a.system.services.reconciler.once()
-    assert (await a.get("/v1/targets/second"))["this_node"] == "active"
+    shown = {target["name"]: target for target in await a.items("/v1/targets")}
+    assert [shown[name]["this_node"] for name in ("lone", "second")] == ["absent", "active"]
+    assert any("broken" in note for note in shown["lone"]["notes"])
     assert any("lone" in text for text in a.system.services.reconciler.drift)
 
 
@@ -110,6 +112,11 @@ async def test_a_change_that_cannot_be_made_leaves_what_was(a: Appliance) -> Non
     body.pop("name")
     await refused(a, "PUT", "/v1/targets/lone", body)
     assert await a.get("/v1/targets/lone") == before
+    # Nothing is left of the passwords that came with it, and those that were are still there.
+    rows = await a.system.ground.secrets._database.rows("SELECT id FROM secrets", ())
+    assert len(rows) == 2
+    await a.system.services.reconciler.once()
+    assert (await a.get("/v1/targets/lone"))["this_node"] == "active"
 
 
 async def test_a_target_in_use_is_not_removed_and_its_user_is_named(a: Appliance) -> None:

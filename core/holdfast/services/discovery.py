@@ -55,7 +55,7 @@ class Discovery:
         self._drivers = drivers
         self._partner = partner
         steps = (Step("set on the partner", self._set_partner), Step("set on this node", self._set_here))
-        jobs.define(JobDefinition("discovery.set", steps))
+        jobs.define(JobDefinition("discovery.set", steps, on_failure=self._forget_new))
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask."""
@@ -132,3 +132,10 @@ class Discovery:
         plain = job.parameters["discovery"]
         await self._adopt(None if plain is None else from_plain(DiscoveryDocument, plain))
         job.result = await self.get()
+
+    async def _forget_new(self, job: JobContext, reason: HoldfastError) -> None:
+        plain = job.parameters["discovery"]
+        kept = await self._kept.find(DISCOVERY)
+        document = None if plain is None else from_plain(DiscoveryDocument, plain)
+        if document is not None and (kept is None or kept.document != document):
+            await forget(self._secrets, [document])

@@ -76,7 +76,7 @@ class Initiators:
             Step("forget what it was", self._forget_before),
         )
         delete = (Step("remove on the partner", self._delete_partner), Step("remove here", self._delete_here))
-        jobs.define(JobDefinition("initiator-group.set", put))
+        jobs.define(JobDefinition("initiator-group.set", put, on_failure=self._forget_new))
         jobs.define(JobDefinition("initiator-group.delete", delete))
 
     def handlers(self) -> Mapping[str, PeerHandler]:
@@ -225,7 +225,6 @@ class Initiators:
             await self._forget(group.name)
         else:
             await self._adopt(before)
-            await self._forget_not_in(group, before)
 
     async def _apply(self, job: JobContext) -> None:
         group = self._group(job, "group")
@@ -235,6 +234,11 @@ class Initiators:
 
     async def _apply_before(self, job: JobContext) -> None:
         """The record is put back next, and the reconciler serves by it."""
+
+    async def _forget_new(self, job: JobContext, reason: HoldfastError) -> None:
+        group, before = self._group(job, "group"), self._group(job, "before")
+        if group is not None:
+            await self._forget_not_in(group, before or InitiatorGroupDocument(group.name, ()))
 
     async def _forget_before(self, job: JobContext) -> None:
         group, before = self._group(job, "group"), self._group(job, "before")

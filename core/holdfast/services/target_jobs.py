@@ -64,8 +64,9 @@ class TargetJobs:
             Step("forget what it was", self._forget_before),
         )
         delete = (Step("remove on the partner", self._forget_partner), Step("remove here", self._delete_here))
-        for kind, steps in (("create", create), ("change", change), ("delete", delete)):
-            jobs.define(JobDefinition(f"target.{kind}", steps))
+        jobs.define(JobDefinition("target.create", create))
+        jobs.define(JobDefinition("target.change", change, on_failure=self._forget_new))
+        jobs.define(JobDefinition("target.delete", delete))
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask."""
@@ -158,7 +159,6 @@ class TargetJobs:
 
     async def _restore_here(self, job: JobContext) -> None:
         await self.adopt(self._before(job))
-        await self._forget_not_in(self._document(job), self._before(job))
 
     async def _forget_here(self, job: JobContext) -> None:
         await self.forget(self._document(job).name)
@@ -200,6 +200,9 @@ class TargetJobs:
         before = self._before(job)
         if before.mirror is None:
             await self._drivers.target().activate(await self._plans.target(before))
+
+    async def _forget_new(self, job: JobContext, reason: HoldfastError) -> None:
+        await self._forget_not_in(self._document(job), self._before(job))
 
     async def _forget_before(self, job: JobContext) -> None:
         await self._forget_not_in(self._before(job), self._document(job))

@@ -105,8 +105,15 @@ class Targets:
         return await self._view(await self._kept.get(name))
 
     async def _view(self, document: TargetDocument) -> TargetView:
-        spec = await self._plans.target(document)
-        here = await self._drivers.target().state(spec)
+        portals, initiators = document.portals, tuple(access.initiator for access in document.access)
+        why: tuple[str, ...] = ()
+        try:
+            spec = await self._plans.target(document)
+            here = await self._drivers.target().state(spec)
+            portals, initiators = spec.portals, tuple(access.initiator for access in spec.access)
+        except HoldfastError as reason:  # one that is broken must not keep the others from being shown
+            made = document.iqn in await self._drivers.target().list_iqns()
+            here, why = TargetState.PARTIAL if made else TargetState.ABSENT, (f"it is broken: {reason.message}",)
         other: TargetState | None = None
         equal: bool | None = None
         if document.mirror is not None:
@@ -119,16 +126,16 @@ class Targets:
             name=document.name,
             iqn=document.iqn,
             mirror=document.mirror,
-            portals=tuple(f"{portal.address}:{portal.port}" for portal in spec.portals),
+            portals=tuple(f"{portal.address}:{portal.port}" for portal in portals),
             units=document.units,
-            initiators=tuple(access.initiator for access in spec.access),
+            initiators=initiators,
             initiator_groups=document.initiator_groups,
             is_open=document.is_open,
             this_node=here,
             other_node=other,
             is_equal_on_both=equal,
             sessions=await self._watch.sessions(document.iqn),
-            notes=notes(document),
+            notes=(*why, *notes(document)),
         )
 
     async def state(self, name: str) -> TargetState:
