@@ -96,13 +96,16 @@ else:
 
 RTSLIB_CHURN = """
 import sys, time
-from rtslib_fb import BlockStorageObject, FabricModule, LUN, NodeACL, TPG, Target, MappedLUN
+from rtslib_fb import BlockStorageObject, FabricModule, LUN, MappedLUN, NetworkPortal, NodeACL, TPG, Target
 begun = time.perf_counter()
 target = Target(FabricModule("iscsi"), sys.argv[1]); tpg = TPG(target, 1); acl = NodeACL(tpg, sys.argv[2])
+tpg.set_attribute("authentication", "0"); NetworkPortal(tpg, "127.0.0.1", 3260); tpg.enable = True
 made = []
 for n in range(int(sys.argv[3])):
     store = BlockStorageObject(f"u{n}", dev=f"/dev/ram{n}", wwn=f"{n:032x}")
     lun = LUN(tpg, n, store); MappedLUN(acl, n, lun); made.append((store, lun))
+if len(sys.argv) > 4:
+    sys.exit(0)
 for store, lun in reversed(made):
     lun.delete(); store.delete()
 target.delete()
@@ -112,9 +115,9 @@ print(time.perf_counter() - begun)
 
 def rtslib(script: str, *arguments: str) -> float:
     """Run a script of rtslib in the system's own Python; the seconds that it printed, without its start."""
-    done = subprocess.run(
-        ["/usr/bin/python3", "-c", script, *arguments], check=True, capture_output=True, text=True, timeout=1200
-    )
+    argv = ["/usr/bin/python3", "-c", script, *arguments]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
     return float(done.stdout or 0)
 
 
@@ -170,8 +173,11 @@ async def measure(count: int, churned: int, state: Path) -> None:
     figures["make_s"] = await timed(lambda: driver.activate(spec))
     served(spec)
     assert await driver.state(spec) is TargetState.ACTIVE
-    rtslib(RTSLIB, "save", SAVED)
     await driver.remove(spec.name, spec.iqn)
+    rtslib(RTSLIB_CHURN, spec.iqn, CLIENT, str(count), "leave it")
+    served(spec)
+    rtslib(RTSLIB, "save", SAVED)
+    rtslib(RTSLIB, "clear", SAVED)
     figures["takeover_rtslib_s"] = rtslib(RTSLIB, "restore", SAVED)
     served(spec)
     rtslib(RTSLIB, "clear", SAVED)
