@@ -123,6 +123,10 @@ def rtslib(script: str, *arguments: str) -> float:
 
 def targetcli_churn(spec: TargetSpec, count: int) -> float:
     """One process for each change, as scripts do it: make and delete so many LUNs."""
+    # It asks the system bus for user-space backstores, and fails without one.
+    Path("/run/dbus").mkdir(exist_ok=True)
+    subprocess.run(["dbus-daemon", "--system", "--fork", "--nopidfile"], check=True, timeout=30)
+    Path("/root/.targetcli").mkdir(parents=True, exist_ok=True)
     target = f"/iscsi/{spec.iqn}"
     commands = [f"/iscsi create {spec.iqn}", f"{target}/tpg1/acls create {CLIENT} add_mapped_luns=false"]
     for n in range(count):
@@ -136,7 +140,8 @@ def targetcli_churn(spec: TargetSpec, count: int) -> float:
     commands.append(f"/iscsi delete {spec.iqn}")
     begun_s = time.perf_counter()
     for command in commands:
-        subprocess.run(["targetcli", command], check=True, capture_output=True, timeout=60)
+        done = subprocess.run(["targetcli", command], check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
     return time.perf_counter() - begun_s
 
 
@@ -185,6 +190,7 @@ async def measure(count: int, churned: int, state: Path) -> None:
     took = await churn(driver, spec, churned)
     figures |= {"churn_s": sum(took), "churn_first_s": took[0], "churn_last_s": took[churned - 1]}
     figures["churn_rtslib_s"] = rtslib(RTSLIB_CHURN, spec.iqn, CLIENT, str(churned))
+    sys.stderr.write(f"{figures}\n")
     figures["churn_targetcli_s"] = targetcli_churn(spec, min(churned, 10)) / min(churned, 10) * churned
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 

@@ -66,18 +66,16 @@ def read_iqns(kernel: KernelFs) -> tuple[str, ...]:
 
 def read_backstores(kernel: KernelFs) -> tuple[Backstore, ...]:
     """Every iblock backstore of the kernel, foreign ones included."""
-    return tuple(
-        Backstore(
-            hba=f"{CORE}/{hba}",
-            name=name,
-            alias=kernel.read(f"{CORE}/{hba}/{name}/alias"),
-            is_configured=bool(_UDEV_PATH.search(kernel.read(f"{CORE}/{hba}/{name}/info"))),
-        )
-        for hba in kernel.names(CORE)
-        if hba.startswith("iblock_")
-        for name in kernel.names(f"{CORE}/{hba}")
-        if name not in ("hba_info", "hba_mode")
-    )
+    found = []
+    for hba in kernel.names(CORE):
+        if hba.startswith("iblock_"):
+            for name in kernel.names(f"{CORE}/{hba}"):
+                if name not in ("hba_info", "hba_mode"):
+                    path = f"{CORE}/{hba}/{name}"
+                    info = kernel.read(f"{path}/info")
+                    alias = kernel.read(f"{path}/alias")
+                    found.append(Backstore(f"{CORE}/{hba}", name, alias, bool(_UDEV_PATH.search(info)), info))
+    return tuple(found)
 
 
 def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backstore, ...]) -> Tree:
@@ -109,9 +107,8 @@ def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backst
 
 
 def _backstore(kernel: KernelFs, store: Backstore) -> list[Item]:
-    info = kernel.read(f"{store.path}/info")
-    device = _UDEV_PATH.search(info)
-    read_only = _READ_ONLY.search(info)
+    device = _UDEV_PATH.search(store.info)
+    read_only = _READ_ONLY.search(store.info)
     control = control_of(device[1], is_read_only=bool(read_only and read_only[1] == "1")) if device else ""
     wwn = f"{store.path}/wwn"
     return [

@@ -136,6 +136,8 @@ class Backstore:
     name: str
     alias: str
     is_configured: bool
+    info: str = ""
+    """What the kernel tells of its device."""
 
     @property
     def path(self) -> str:
