@@ -275,14 +275,15 @@ def test_a_loopback_target_is_a_disk_of_this_machine(nodes: Nodes) -> None:
     shell(a, f"dd if=/dev/urandom of={device} bs=1M count=4 oflag=direct; cmp -n 4194304 {device} /dev/ram2")
     # Who holds the disk is named: a process, a mount.
     assert drive(a, "list_sessions", spec=spec)[0]["result"] == []
-    holder = a.popen(["sh", "-c", f"exec 3<{device}; sleep 60"])
+    holder = a.popen(["sh", "-c", f"exec 3<{device}; exec sleep 60"])
     mounted = f"mkfs.ext4 -q {device}; mkdir -p /run/looped; mount {device} /run/looped"
     shell(a, mounted)
     found = [session["initiator"] for session in drive(a, "list_sessions", spec=spec)[0]["result"]]
-    assert [name.split()[0] for name in found] == [f"{device},", "process"], found
-    assert "/run/looped" in found[0]
+    # Before anything is asserted: a disk that vanishes under its file system ends the node.
     shell(a, "umount /run/looped")
     holder.kill()
+    assert [name.split()[0] for name in found] == [f"{device},", "process"], found
+    assert "/run/looped" in found[0]
     succeed(a, "deactivate", spec=spec)
     assert wait_until(lambda: "sd" not in text_of(a, "ls", "/sys/block"), WITHIN_S)
     answers = succeed(a, "activate", "remove", "state", "list_iqns", spec=spec)

@@ -15,7 +15,7 @@ from holdfast_iscsi_lio.actual import steadily
 from holdfast_iscsi_lio.faults import KernelRefusal, translated
 from holdfast_iscsi_lio.plan import MakeDirectory, MakeLink, RemoveDirectory, RemoveLink, Step, Write, plan
 from holdfast_iscsi_lio.threads import side_by_side
-from holdfast_iscsi_lio.tree import Tree
+from holdfast_iscsi_lio.tree import LIVE, Tree
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,17 @@ def act(kernel: KernelFs, step: Step) -> None:
             case RemoveLink(path):
                 kernel.unlink(path)
             case Write(path, value):
+                _refuse_deadly(kernel, path)
                 kernel.write(path, value.reveal() if isinstance(value, Secret) else value)
     except OSError as reason:
         raise KernelRefusal(step, reason) from reason
+
+
+def _refuse_deadly(kernel: KernelFs, path: str) -> None:
+    # Linux 6.1 dereferences the device of a backstore that has none open (target_core_iblock.c,
+    # iblock_configure_unmap), and the node is gone. Our order opens it first; another process may have made it afresh.
+    if path.endswith(LIVE) and kernel.read(f"{path.rsplit('/', 2)[0]}/enable") != "1":
+        raise OSError(errno.EAGAIN, "the backstore is not open")
 
 
 def _remove_directory(kernel: KernelFs, path: str) -> None:

@@ -23,7 +23,10 @@ from holdfast.errors import (
 )
 from holdfast.hooks.target import TargetSession, TargetSpec, TargetState
 from holdfast.testing.target import PASSWORD, IsHeld, TargetContract, make_other_spec, make_spec, with_chap
+from holdfast_iscsi_lio.apply import act
 from holdfast_iscsi_lio.driver import LioTargets
+from holdfast_iscsi_lio.faults import KernelRefusal
+from holdfast_iscsi_lio.plan import Write
 from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.settings import Settings
 from plugins.iscsi_lio.tests.fake_configfs import CORE, ISCSI, FakeConfigfs
@@ -546,3 +549,14 @@ async def test_a_loopback_target_has_a_nexus_and_no_portals(driver: LioTargets, 
         assert field in [reason.field for reason in refused.value.reasons]
     assert kernel.changes == []
     assert not kernel.exists(root)
+
+
+async def test_unmap_is_never_written_to_a_backstore_that_is_not_open(kernel: FakeConfigfs) -> None:
+    store = f"{CORE}/iblock_5/t.v"
+    for path in (f"{CORE}/iblock_5", store):
+        kernel.make_directory(path)
+    kernel.can_unmap = True
+    for name in ("emulate_tpu", "emulate_tpws"):
+        with pytest.raises(KernelRefusal):
+            act(kernel, Write(f"{store}/attrib/{name}", "1"))
+        assert kernel.read(f"{store}/attrib/{name}") == "0"
