@@ -8,12 +8,22 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import ConflictError, HoldfastError
-from holdfast.hooks.replication import DiskState, FenceArbiter, MirrorSpec, MirrorStatus, Role, Suspension
+from holdfast.hooks.replication import (
+    DiskState,
+    FenceArbiter,
+    Lineage,
+    MirrorEndpoint,
+    MirrorSpec,
+    MirrorStatus,
+    Role,
+    Suspension,
+)
 from holdfast.testing import memory_drbd as drbd
 from holdfast.testing import memory_drbd_roles as roles
 from holdfast.testing.memory_mirror import MemoryMirrors
 from holdfast.testing.memory_mirror_bed import MemoryMirrorBed
 from holdfast.testing.mirror import MirrorContract
+from holdfast.values import Secret
 
 
 class OutdatesWithoutLeaving(MemoryMirrors):
@@ -122,21 +132,21 @@ class SkipsAnySync(MemoryMirrors):
 
 class SyncsWhenItShouldSkip(MemoryMirrors):
     async def skip_first_sync(self, name: str) -> None:
-        await self.start_full_sync(name)
+        await self.start_full_sync(spec_of(self, name))
 
 
 class SyncsTheWrongWay(MemoryMirrors):
-    async def start_full_sync(self, name: str) -> None:
-        await MemoryMirrors(self.node.other).start_full_sync(name)
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
+        await MemoryMirrors(self.node.other).start_full_sync(spec)
 
 
 class StaysFreshAfterAFullSync(MemoryMirrors):
     """What `invalidate-remote` alone leaves: a generation that passes for just created."""
 
-    async def start_full_sync(self, name: str) -> None:
-        await super().start_full_sync(name)
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
+        await super().start_full_sync(spec)
         for node in (self.node, self.node.other):
-            for volume in node.side(name).volumes.values():
+            for volume in node.side(spec.name).volumes.values():
                 volume.media.current, volume.media.history = drbd.JUST_CREATED, ()
 
 
@@ -191,23 +201,23 @@ class StaysUp(MemoryMirrors):
 class ForgetsThePeer(MemoryMirrors):
     """Sends everything each time."""
 
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
         for volume in spec.volumes:
             media = self.node.media[volume.device]
             media.dirty = set(range(len(media.data) // drbd.BLOCK_BYTES))
-        return await super().connect(spec)
+        return await super().connect(spec, discard_changes=discard_changes)
 
 
 class DiscardsByItself(MemoryMirrors):
     """What an automatic after-split-brain rule does."""
 
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
         other = self.node.other.sides.get(spec.name)
         for volume in self.node.sides[spec.name].volumes.values() if other and spec.name in self.node.sides else ():
             theirs = other.volumes[volume.number].media if other else volume.media
             if theirs.current != volume.media.current:
                 volume.media.bitmap, volume.media.current = 0, theirs.bitmap
-        return await super().connect(spec)
+        return await super().connect(spec, discard_changes=discard_changes)
 
 
 class VerifiesNothing(MemoryMirrors):
@@ -223,6 +233,87 @@ class FindsTooMuch(MemoryMirrors):
 class NeedsNoMetadata(MemoryMirrors):
     def metadata_bytes(self, size_bytes: int) -> int:
         return 4096
+
+
+class BelievesAnybody(MemoryMirrors):
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        return await super().connect(replace(spec, secret=None), discard_changes=discard_changes)
+
+
+class BelievesNobody(MemoryMirrors):
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        own = Secret(f"of {self.node.name} alone") if spec.secret else None
+        return await super().connect(replace(spec, secret=own), discard_changes=discard_changes)
+
+
+class SeesNoSplitBrain(MemoryMirrors):
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        found = super().compare(mine, theirs)
+        return Lineage.BEHIND if found is Lineage.DIVERGED else found
+
+
+class ConfusesTheSides(MemoryMirrors):
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        return super().compare(theirs, mine)
+
+
+class TakesNoDiskForTheSame(MemoryMirrors):
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        return super().compare(mine, theirs) if mine and theirs else Lineage.EQUAL
+
+
+class NeverGivesWay(MemoryMirrors):
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        return await super().connect(spec)
+
+
+class GivesWayTheWrongWay(MemoryMirrors):
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        is_up = spec.name in self.node.sides
+        return await super().connect(spec, discard_changes=is_up and not discard_changes)
+
+
+class GivesWayWhileInUse(MemoryMirrors):
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        return await super().connect(spec)
+
+
+class HoldsNoResync(MemoryMirrors):
+    async def pause_sync(self, name: str) -> None:
+        self.node.side(name)
+
+
+class HoldsForEver(MemoryMirrors):
+    async def resume_sync(self, name: str) -> None:
+        self.node.side(name)
+
+
+class GrowsNothing(MemoryMirrors):
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        side = self.node.side(name)
+        if Role.PRIMARY not in (side.role, side.peer.role if side.peer else None):
+            raise ConflictError("no Primary")
+        return await self.status(name)
+
+
+class GrowsWithoutAPrimary(MemoryMirrors):
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        return await self.status(name)
+
+
+class SendsTheNewPart(MemoryMirrors):
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        return await super().grow(name, new_part_is_zero=False)
+
+
+def spec_of(driver: MemoryMirrors, name: str) -> MirrorSpec:
+    """What a driver needs besides the name, for the faults that call the wrong operation."""
+    there = driver.node.side(name)
+    assert there.ends is not None
+    local, remote = there.ends
+    assert isinstance(local, MirrorEndpoint)
+    assert isinstance(remote, MirrorEndpoint)
+    return MirrorSpec(name, local, remote, ())
 
 
 C = MirrorContract
@@ -258,6 +349,20 @@ FAULTS = [
     (DiscardsByItself, C.test_diverged_sides_stay_apart),
     (VerifiesNothing, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
     (FindsTooMuch, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
+    (BelievesAnybody, C.test_a_peer_that_does_not_know_the_secret_is_never_connected),
+    (BelievesNobody, C.test_peers_that_know_the_same_secret_connect),
+    (SeesNoSplitBrain, C.test_diverged_sides_are_known_as_such_with_what_each_changed),
+    (ConfusesTheSides, C.test_generations_say_which_side_is_ahead),
+    (TakesNoDiskForTheSame, C.test_generations_say_which_side_is_ahead),
+    (NeverGivesWay, C.test_the_side_that_gives_way_gets_the_others_data_and_only_what_differs),
+    (GivesWayTheWrongWay, C.test_the_side_that_gives_way_gets_the_others_data_and_only_what_differs),
+    (DiscardsByItself, C.test_diverged_sides_are_known_as_such_with_what_each_changed),
+    (GivesWayWhileInUse, C.test_a_primary_never_gives_way),
+    (HoldsNoResync, C.test_a_held_resync_waits_until_it_may_go_on),
+    (HoldsForEver, C.test_a_held_resync_waits_until_it_may_go_on),
+    (GrowsNothing, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
+    (GrowsWithoutAPrimary, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
+    (SendsTheNewPart, C.test_a_new_part_that_is_zero_on_both_sides_is_not_sent),
     (NeedsNoMetadata, C.test_room_for_metadata_grows_with_the_volume),
 ]
 

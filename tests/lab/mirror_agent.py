@@ -19,7 +19,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Host
-from holdfast.hooks.replication import FenceAnswer, FenceArbiter, MirrorSpec
+from holdfast.hooks.replication import FenceAnswer, FenceArbiter, MirrorSpec, SyncLimits
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
@@ -100,6 +100,8 @@ class Agent:
     async def _call(self, number: int, call: str, args: dict[str, Any]) -> object:
         if "spec" in args:
             args["spec"] = from_plain(MirrorSpec, args["spec"])
+        if "limits" in args:
+            args["limits"] = from_plain(SyncLimits, args["limits"])
         if own := getattr(self, f"_do_{call}", None):
             wanted: Callable[..., Awaitable[object]] = own
             return await wanted(number, **args)

@@ -17,11 +17,13 @@ from holdfast.hooks.base import Can
 from holdfast.hooks.replication import (
     DiskState,
     FenceArbiter,
+    Lineage,
     MirrorDriver,
     MirrorEndpoint,
     MirrorSpec,
     MirrorStatus,
     MirrorVolume,
+    SyncLimits,
 )
 from holdfast.testing.mirror import MirrorBed
 from holdfast.values import from_plain, to_plain
@@ -118,7 +120,7 @@ def _error(plain: dict[str, Any]) -> BaseException:
 class RemoteMirrors(MirrorDriver):
     """See MirrorDriver: every call is carried out by the driver in the node."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
 
     def __init__(self, agent: NodeAgent) -> None:
         self.agent = agent
@@ -127,6 +129,11 @@ class RemoteMirrors(MirrorDriver):
         from holdfast_rep_block.metadata import metadata_bytes
 
         return metadata_bytes(size_bytes)
+
+    def largest_bytes(self, metadata_bytes: int) -> int:
+        from holdfast_rep_block.metadata import largest_bytes
+
+        return largest_bytes(metadata_bytes)
 
     def device_path(self, minor: int) -> str:
         return f"/dev/drbd{minor}"
@@ -143,8 +150,9 @@ class RemoteMirrors(MirrorDriver):
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
         return from_plain(MirrorStatus, await self.agent.call("attach", spec=to_plain(spec)))
 
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
-        return from_plain(MirrorStatus, await self.agent.call("connect", spec=to_plain(spec)))
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        plain = to_plain(spec, reveal=True)
+        return from_plain(MirrorStatus, await self.agent.call("connect", spec=plain, discard_changes=discard_changes))
 
     async def disconnect(self, name: str, *, force: bool = False) -> None:
         await self.agent.call("disconnect", name=name, force=force)
@@ -155,8 +163,8 @@ class RemoteMirrors(MirrorDriver):
     async def skip_first_sync(self, name: str) -> None:
         await self.agent.call("skip_first_sync", name=name)
 
-    async def start_full_sync(self, name: str) -> None:
-        await self.agent.call("start_full_sync", name=name)
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
+        await self.agent.call("start_full_sync", spec=to_plain(spec, reveal=True))
 
     async def promote(self, name: str) -> None:
         await self.agent.call("promote", name=name)
@@ -169,6 +177,14 @@ class RemoteMirrors(MirrorDriver):
 
     async def status(self, name: str) -> MirrorStatus:
         return from_plain(MirrorStatus, await self.agent.call("status", name=name))
+
+    async def generations(self, name: str) -> tuple[str, ...]:
+        return tuple(await self.agent.call("generations", name=name))
+
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        from holdfast_rep_block.lineage import compare
+
+        return compare(mine, theirs)
 
     async def list_up(self) -> tuple[str, ...]:
         return tuple(await self.agent.call("list_up"))
@@ -205,6 +221,19 @@ class RemoteMirrors(MirrorDriver):
 
     async def verify(self, name: str) -> None:
         await self.agent.call("verify", name=name)
+
+    async def pause_sync(self, name: str) -> None:
+        await self.agent.call("pause_sync", name=name)
+
+    async def resume_sync(self, name: str) -> None:
+        await self.agent.call("resume_sync", name=name)
+
+    async def limit_sync(self, name: str, limits: SyncLimits) -> None:
+        await self.agent.call("limit_sync", name=name, limits=to_plain(limits))
+
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        answer = await self.agent.call("grow", name=name, new_part_is_zero=new_part_is_zero)
+        return from_plain(MirrorStatus, answer)
 
 
 class LabMirrorBed(MirrorBed):
@@ -249,8 +278,9 @@ class LabMirrorBed(MirrorBed):
                 "sh",
                 "-ec",
                 f"""modprobe dm-mod
-                [ -e {self.data} ] || dmsetup create mirror-data --table '0 {sectors} linear {disk} 0'
-                [ -e {self.metadata} ] || dmsetup create mirror-meta --table '0 8192 linear {disk} {sectors}'
+                for name in data meta; do [ ! -e /dev/mapper/mirror-$name ] || dmsetup remove mirror-$name; done
+                dmsetup create mirror-data --table '0 {sectors} linear {disk} 0'
+                dmsetup create mirror-meta --table '0 8192 linear {disk} {2 * sectors}'
                 dmsetup mknodes
                 if {"true" if blank else "false"}; then
                     dd if=/dev/zero of={self.metadata} bs=1M count=4 oflag=direct status=none
@@ -264,7 +294,7 @@ class LabMirrorBed(MirrorBed):
         for name, spec in self.specs.items():
             self.specs[name] = replace(spec, volumes=(*spec.volumes, second))
             node, sectors = self.lab.node(name), self.size_bytes // 512
-            start, disk = sectors + 8192, node.device("data")
+            start, disk = 3 * sectors, node.device("data")
             node.run(
                 [
                     "sh",
@@ -296,6 +326,17 @@ class LabMirrorBed(MirrorBed):
 
     async def read_lower(self, node: str, offset: int, length: int) -> bytes:
         return bytes.fromhex(await self._agent(node).call("read", path=self.data, offset=offset, length=length))
+
+    async def enlarge_lower(self, node: str, more_bytes: int) -> None:
+        old, new = self.size_bytes // 512, (self.size_bytes + more_bytes) // 512
+        assert new <= 2 * old, "behind it lies the metadata"
+        disk = self.lab.node(node).device("data")
+        script = f"""dd if=/dev/zero of={disk} bs=1M seek={self.size_bytes // MIB} count={more_bytes // MIB} \
+            oflag=direct status=none
+            dmsetup suspend mirror-data
+            dmsetup load mirror-data --table '0 {new} linear {disk} 0'
+            dmsetup resume mirror-data"""
+        await asyncio.to_thread(self.lab.node(node).run, ["sh", "-ec", script])
 
     @contextlib.asynccontextmanager
     async def held_open(self, node: str) -> AsyncIterator[None]:

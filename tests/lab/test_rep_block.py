@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from holdfast.hooks.replication import (
     Suspension,
 )
 from holdfast.testing.mirror import MirrorBed, MirrorContract, RecordingArbiter, eventually, serving
+from holdfast.values import Secret
 from lab import Lab, NodeOff
 from tests.lab.mirror_remote import LabMirrorBed, NodeAgent
 
@@ -175,6 +177,22 @@ async def test_no_acknowledged_write_is_lost_when_the_primary_loses_its_power(mi
     await bed.driver("b").verify(M)
     await see(bed, "b", lambda status: status.volumes[0].replication is ReplicationState.ESTABLISHED)
     assert (await bed.driver("b").status(M)).is_in_sync
+
+
+async def test_the_secret_is_in_the_kernel_and_in_nobodys_argument_list(mirror_bed: LabMirrorBed) -> None:
+    """All argument lists of the node are read again and again while it connects."""
+    bed, secret = mirror_bed, "correct-horse-battery"
+    for node in ("a", "b"):
+        bed.specs[node] = replace(bed.specs[node], secret=Secret(secret))
+    look = "end=$(($(date +%s) + 4)); while [ $(date +%s) -lt $end ]; do cat /proc/[0-9]*/cmdline; done 2>/dev/null"
+    looking = asyncio.create_task(asyncio.to_thread(bed.lab.node("a").run, ["sh", "-c", look]))
+    await in_sync(bed)
+    seen = (await looking).stdout.decode()
+    assert "drbdsetup-84" in seen, "nothing was seen at all"
+    assert secret not in seen
+    shown = bed.lab.node("a").run(["/usr/lib/drbd/drbdsetup-84", "show", M]).stdout.decode()
+    assert 'cram-hmac-alg   \t"sha256"' in shown
+    assert secret in shown, "root is told by the kernel; this is how one sees that the look above would have found it"
 
 
 async def test_a_plain_outdate_does_nothing_while_the_side_believes_to_be_connected(mirror_bed: LabMirrorBed) -> None:

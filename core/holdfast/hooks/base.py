@@ -44,6 +44,8 @@ class Can(StrEnum):
     VOLUME_NAS = "volume.nas"
     VOLUME_SNAPSHOT = "volume.snapshot"
     MIRROR_VERIFY = "mirror.verify"
+    MIRROR_SYNC_CONTROL = "mirror.sync-control"
+    MIRROR_GROW = "mirror.grow"
     COPY_AGENT = "copy.agent"
     TARGET_CHAP = "target.chap"
     TARGET_CLOSE = "target.close"

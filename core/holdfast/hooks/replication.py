@@ -199,6 +199,15 @@ class MirrorEndpoint:
 
 
 @dataclass(frozen=True)
+class SyncLimits:
+    """How fast a resync may be, in bytes a second. None: as the plugin's settings say."""
+
+    max_bytes_s: int | None = None
+    min_bytes_s: int | None = None
+    """It gives way to applications down to this."""
+
+
+@dataclass(frozen=True)
 class MirrorSpec:
     """A mirror as one node sees it."""
 
@@ -206,6 +215,12 @@ class MirrorSpec:
     local: MirrorEndpoint
     remote: MirrorEndpoint
     volumes: tuple[MirrorVolume, ...]
+    secret: Secret | None = None
+    """Both sides must prove that they know it before they talk; None: whoever has the address is believed.
+
+    It is never in an argument list, a log or an error.
+    """
+    limits: SyncLimits = SyncLimits()
 
 
 @dataclass(frozen=True)
@@ -224,6 +239,12 @@ class MirrorVolumeStatus:
     """Counted since the connection was made."""
     done_percent: float | None
     """Of a resync or verify under way."""
+    size_bytes: int | None = None
+    """Of the mirrored device, as this kernel has it; None while it has no disk."""
+    to_go_bytes: int | None = None
+    """What a resync or verify under way has before it."""
+    rate_bytes_s: int | None = None
+    """How fast that is, of late."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +270,19 @@ class MirrorStatus:
                 for v in self.volumes
             )
         )
+
+
+class Lineage(StrEnum):
+    """How the data of one side stands to the data of the other, by the generations that both have kept."""
+
+    EQUAL = "equal"
+    AHEAD = "ahead"
+    """It has changed since the other side was lost, and the other one has not."""
+    BEHIND = "behind"
+    DIVERGED = "diverged"
+    """Both have changed since they last were one: a split brain."""
+    UNRELATED = "unrelated"
+    """They never were one, or too long ago to be known."""
 
 
 class FenceAnswer(StrEnum):
@@ -285,7 +319,11 @@ class MirrorDriver(Driver):
 
     @abstractmethod
     def metadata_bytes(self, size_bytes: int) -> int:
-        """Room that the metadata of a volume of `size_bytes` needs."""
+        """Room that the metadata of a volume of `size_bytes` needs, with some to grow."""
+
+    @abstractmethod
+    def largest_bytes(self, metadata_bytes: int) -> int:
+        """The largest volume whose metadata has room in so much: how far a mirror can grow."""
 
     @abstractmethod
     def device_path(self, minor: int) -> str:
@@ -311,8 +349,13 @@ class MirrorDriver(Driver):
         """Configure the mirror in the kernel with its disks, unconnected, Secondary. Already so is success."""
 
     @abstractmethod
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
-        """Let it connect to its peer (it goes on trying). Attaches first if needed."""
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
+        """Let it connect to its peer (it goes on trying). Attaches first if needed.
+
+        A peer that does not know `spec.secret` is never connected. Sides that diverged stay apart, unless one of them
+        comes with `discard_changes`: its changes since they were one are then overwritten by the other's. A Primary
+        never does (ConflictError).
+        """
 
     @abstractmethod
     async def disconnect(self, name: str, *, force: bool = False) -> None:
@@ -330,7 +373,7 @@ class MirrorDriver(Driver):
         """
 
     @abstractmethod
-    async def start_full_sync(self, name: str) -> None:
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
         """Declare this side's data the truth and send all of it to the peer. Only with just-created metadata."""
 
     @abstractmethod
@@ -353,6 +396,17 @@ class MirrorDriver(Driver):
         """Read the kernel's state."""
 
     @abstractmethod
+    async def generations(self, name: str) -> tuple[str, ...]:
+        """What `compare` needs of this side, for each volume in their order: to be carried to the other node as it is.
+
+        Raises NotFoundError when the mirror is not up. A volume without its disk has an empty text.
+        """
+
+    @abstractmethod
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        """How this side's data of a volume stands to the other's. Pure; an empty text compares as UNRELATED."""
+
+    @abstractmethod
     async def list_up(self) -> tuple[str, ...]:
         """Names of the mirrors in the kernel now, foreign ones included."""
 
@@ -367,6 +421,27 @@ class MirrorDriver(Driver):
     async def verify(self, name: str) -> None:
         """Start comparing both sides online (`Can.MIRROR_VERIFY`); progress and findings are in `status`."""
         raise self.unsupported("verify")
+
+    async def pause_sync(self, name: str) -> None:
+        """Hold a resync where it is (`Can.MIRROR_SYNC_CONTROL`); paused already, or none under way, is success."""
+        raise self.unsupported("pausing a resync")
+
+    async def resume_sync(self, name: str) -> None:
+        """Let a paused resync go on; not paused is success."""
+        raise self.unsupported("resuming a resync")
+
+    async def limit_sync(self, name: str, limits: SyncLimits) -> None:
+        """Change how fast resyncs are, one under way included."""
+        raise self.unsupported("limiting a resync")
+
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        """Take up the room that the lower devices of both sides have gained (`Can.MIRROR_GROW`).
+
+        Only connected, with both sides UpToDate and one of them Primary (ConflictError). What is new is synced,
+        unless it is known to read zero on both sides. Nothing gained is success. Raises NoSpaceError when the metadata
+        has no room for so much.
+        """
+        raise self.unsupported("growing")
 
 
 class ReplicationHooks:

@@ -16,6 +16,7 @@ from holdfast.hooks.replication import (
     ConnectionState,
     DiskState,
     FenceArbiter,
+    Lineage,
     MirrorSpec,
     ReplicationState,
     Role,
@@ -63,6 +64,11 @@ class Media:
         fresh = Media(self.data, has_metadata=True, dirty=set(blocks))
         self.__dict__.update(fresh.__dict__)
 
+    @property
+    def generations(self) -> str:
+        """As a text that travels."""
+        return ":".join(str(number) for number in (self.current, self.bitmap, *self.history))
+
     def new_generation(self) -> None:
         """Data goes on without the peer from here."""
         if self.bitmap:
@@ -89,6 +95,8 @@ class Volume:
     replication: ReplicationState = ReplicationState.OFF
     sent_bytes: int = 0
     received_bytes: int = 0
+    size_bytes: int = 0
+    """As the kernel knows it: the lower device may have become larger."""
 
     @property
     def disk(self) -> DiskState:
@@ -110,6 +118,9 @@ class Side:
         self.role = Role.SECONDARY
         self.connection = ConnectionState.STANDALONE
         self.ends: tuple[object, object] | None = None
+        self.secret: str | None = None
+        self.gives_way = False
+        self.is_sync_held = False
         self.volumes: dict[int, Volume] = {}
         self.is_frozen = False
         self.openers = 0
@@ -176,6 +187,20 @@ class World:
         """False models `fencing dont-care`: a control that must lose writes."""
         self.is_resync_held = False
         """True: a resync stays under way until it is told to finish."""
+
+
+def compare_generations(mine: str, theirs: str) -> Lineage:
+    """How two texts of `Media.generations` stand to each other."""
+    if not mine or not theirs:
+        return Lineage.UNRELATED
+    (current, *old), (their_current, *their_old) = ([int(n) for n in text.split(":")] for text in (mine, theirs))
+    if current == their_current:
+        return Lineage.EQUAL
+    if current in (JUST_CREATED, *their_old):
+        return Lineage.BEHIND
+    if their_current in (JUST_CREATED, *old):
+        return Lineage.AHEAD
+    return Lineage.DIVERGED if (set(old) & set(their_old)) - {0} else Lineage.UNRELATED
 
 
 def refused(text: str) -> RefusedError:

@@ -58,11 +58,22 @@ def try_to_connect(side: Side) -> None:
         return
     if side.ends is None or other.ends is None or side.ends != other.ends[::-1]:
         return
+    if side.secret != other.secret:
+        for each in (side, other):
+            each.connection, each.ends = ConnectionState.STANDALONE, None
+            each.tell()
+        return
     verdicts = {
         number: compare(volume.media, other.volumes[number].media, side.role, other.role)
         for number, volume in side.volumes.items()
         if number in other.volumes
     }
+    if None in verdicts.values() and side.gives_way is not other.gives_way:
+        winner = other if side.gives_way else side
+        for number, volume in winner.volumes.items():
+            volume.media.dirty |= (other if winner is side else side).volumes[number].media.dirty
+            verdicts[number] = 1 if winner is side else -1
+    side.gives_way = other.gives_way = False
     if None in verdicts.values():
         for each in (side, other):
             each.connection = ConnectionState.STANDALONE
@@ -128,7 +139,7 @@ def _start_volume(side: Side, other: Side, number: int, direction: int) -> None:
         source.media.dirty |= target.media.dirty
     mine.set_peer_disk(theirs.disk)
     theirs.set_peer_disk(mine.disk)
-    if direction and not side.node.world.is_resync_held:
+    if direction and not (side.node.world.is_resync_held or side.is_sync_held or other.is_sync_held):
         finish_resync(side, number)
 
 
@@ -146,6 +157,8 @@ def finish_resync(side: Side, number: int) -> None:
     """Send what is left of a resync under way, and make both sides equal."""
     other = side.peer
     if other is None or side.volumes[number].replication is ReplicationState.ESTABLISHED:
+        return
+    if side.is_sync_held or other.is_sync_held:
         return
     mine, theirs = side.volumes[number], other.volumes[number]
     is_source = mine.replication is ReplicationState.SYNC_SOURCE

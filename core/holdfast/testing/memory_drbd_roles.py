@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from holdfast.errors import BusyError, Reason
 from holdfast.hooks.replication import ConnectionState, DiskState, FenceAnswer, Role
-from holdfast.testing.memory_drbd import BLOCK_BYTES, Node, Side, refused
-from holdfast.testing.memory_drbd_link import go_on_alone, is_peer_out, lose_peer
+from holdfast.testing.memory_drbd import BLOCK_BYTES, Node, Side, Volume, refused
+from holdfast.testing.memory_drbd_link import finish_resync, go_on_alone, is_peer_out, lose_peer
 
 
 def apply_verdict(side: Side, verdict: FenceAnswer) -> None:
@@ -111,6 +111,24 @@ def disconnect(side: Side, *, force: bool) -> None:
         lose_peer(side, ConnectionState.STANDALONE)
     if peer is not None:
         lose_peer(peer, ConnectionState.CONNECTING)
+
+
+def hold(side: Side, *, is_held: bool) -> None:
+    """`drbdsetup pause-sync` and `resume-sync`: either side may hold a resync."""
+    side.is_sync_held = is_held
+    for number in side.volumes if not is_held and not side.node.world.is_resync_held else ():
+        finish_resync(side, number)
+    side.tell()
+
+
+def grow(volume: Volume, there: Volume, *, new_part_is_zero: bool) -> None:
+    """`drbdsetup resize`: as large as the smaller lower device; what is new is sent."""
+    size_bytes = min(len(volume.media.data), len(there.media.data))
+    if not new_part_is_zero:
+        new = slice(volume.size_bytes, size_bytes)
+        there.media.data[new] = volume.media.data[new]
+        volume.sent_bytes += max(0, size_bytes - volume.size_bytes)
+    volume.size_bytes = there.size_bytes = max(volume.size_bytes, size_bytes)
 
 
 async def write(node: Node, name: str, number: int, offset: int, data: bytes) -> None:

@@ -16,6 +16,7 @@ from holdfast.hooks.replication import (
     ConnectionState,
     DiskState,
     FenceArbiter,
+    Lineage,
     MirrorDriver,
     MirrorSpec,
     MirrorStatus,
@@ -23,17 +24,27 @@ from holdfast.hooks.replication import (
     ReplicationState,
     Role,
     Suspension,
+    SyncLimits,
 )
 from holdfast.testing import memory_drbd_link as link
 from holdfast.testing import memory_drbd_roles as roles
-from holdfast.testing.memory_drbd import BLOCK_BYTES, JUST_CREATED, Media, Node, Side, Volume, refused
+from holdfast.testing.memory_drbd import (
+    BLOCK_BYTES,
+    JUST_CREATED,
+    Media,
+    Node,
+    Side,
+    Volume,
+    compare_generations,
+    refused,
+)
 from holdfast.testing.memory_pair import Pair
 
 
 class MemoryMirrors(MirrorDriver):
     """See MirrorDriver."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -70,6 +81,10 @@ class MemoryMirrors(MirrorDriver):
     def metadata_bytes(self, size_bytes: int) -> int:
         """See MirrorDriver."""
         return BLOCK_BYTES + -(-size_bytes // (8 * BLOCK_BYTES))
+
+    def largest_bytes(self, metadata_bytes: int) -> int:
+        """See MirrorDriver."""
+        return (metadata_bytes - BLOCK_BYTES) * 8 * BLOCK_BYTES
 
     def device_path(self, minor: int) -> str:
         """See MirrorDriver."""
@@ -118,11 +133,14 @@ class MemoryMirrors(MirrorDriver):
         side.tell()
         return await self.status(spec.name)
 
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
         """See MirrorDriver."""
         await self.attach(spec)
         side = self.node.side(spec.name)
+        _require(not discard_changes or side.role is Role.SECONDARY, f"mirror {spec.name} is Primary here")
         ends = (spec.local, spec.remote)
+        if side.connection is ConnectionState.STANDALONE:
+            side.secret, side.gives_way = spec.secret, discard_changes
         _require(side.ends in (None, ends), f"mirror {spec.name} is connected between other addresses")
         if side.connection is ConnectionState.STANDALONE:
             side.ends = ends
@@ -161,9 +179,9 @@ class MemoryMirrors(MirrorDriver):
         roles.set_disks(side, DiskState.UP_TO_DATE)
         roles.set_disks(peer, DiskState.UP_TO_DATE)
 
-    async def start_full_sync(self, name: str) -> None:
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        side = self.node.side(name)
+        side = self.node.side(spec.name)
         if all(volume.disk is DiskState.UP_TO_DATE for volume in side.volumes.values()):
             return
         self._fresh_peer(side)
@@ -240,7 +258,18 @@ class MemoryMirrors(MirrorDriver):
             sent_bytes=volume.sent_bytes,
             received_bytes=volume.received_bytes,
             done_percent=0.0 if is_syncing else None,
+            size_bytes=volume.size_bytes,
+            to_go_bytes=len(volume.media.dirty) * BLOCK_BYTES if is_syncing else None,
         )
+
+    async def generations(self, name: str) -> tuple[str, ...]:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        return tuple(side.volumes[number].media.generations for number in sorted(side.volumes))
+
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        """See MirrorDriver."""
+        return compare_generations(mine, theirs)
 
     async def list_up(self) -> tuple[str, ...]:
         """See MirrorDriver."""
@@ -300,6 +329,33 @@ class MemoryMirrors(MirrorDriver):
                     there.media.dirty.add(block)
         side.tell()
 
+    async def pause_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        roles.hold(self.node.side(name), is_held=True)
+
+    async def resume_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        roles.hold(self.node.side(name), is_held=False)
+
+    async def limit_sync(self, name: str, limits: SyncLimits) -> None:
+        """See MirrorDriver. Nothing takes its time here."""
+        self.node.side(name)
+
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        peer = side.peer
+        _require(peer is not None, f"mirror {name} is not connected")
+        assert peer is not None
+        _require(Role.PRIMARY in (side.role, peer.role), f"mirror {name} has no Primary")
+        for number, volume in side.volumes.items():
+            there = peer.volumes[number]
+            both = {volume.disk, there.disk}
+            _require(both == {DiskState.UP_TO_DATE}, f"volume {number} is not UpToDate on both sides")
+            roles.grow(volume, there, new_part_is_zero=new_part_is_zero)
+        side.tell()
+        return await self.status(name)
+
     def _media(self, device: str) -> Media:
         if device not in self.node.media:
             raise NotFoundError(f"there is no device {device}")
@@ -311,7 +367,7 @@ def _attached(number: int, minor: int, media: Media) -> Volume:
     if media.disk is DiskState.UP_TO_DATE and not media.is_peer_outdated:
         media.disk = DiskState.CONSISTENT
     peer_disk = DiskState.OUTDATED if media.is_peer_outdated else DiskState.UNKNOWN
-    return Volume(number, minor, media, peer_disk)
+    return Volume(number, minor, media, peer_disk, size_bytes=len(media.data))
 
 
 def _require(is_met: bool, text: str) -> None:

@@ -58,6 +58,10 @@ class MemoryMirrorBed(MirrorBed):
         finally:
             side.openers -= 1
 
+    async def enlarge_lower(self, node: str, more_bytes: int) -> None:
+        """See MirrorBed."""
+        self._drivers[node].node.media["/dev/pool/v0"].data.extend(bytes(more_bytes))
+
     async def cut_link(self) -> None:
         """See MirrorBed."""
         self._drivers["a"].pair.cut_wire()

@@ -12,7 +12,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -23,13 +23,16 @@ from holdfast.hooks.replication import (
     DiskState,
     FenceAnswer,
     FenceArbiter,
+    Lineage,
     MirrorDriver,
     MirrorSpec,
     MirrorStatus,
     ReplicationState,
     Role,
     Suspension,
+    SyncLimits,
 )
+from holdfast.values import Secret
 
 BLOCK = 4096
 NODES = ("a", "b")
@@ -66,6 +69,10 @@ class MirrorBed(ABC):
     @abstractmethod
     def held_open(self, node: str) -> AbstractAsyncContextManager[None]:
         """While inside, something has the mirrored device open."""
+
+    @abstractmethod
+    async def enlarge_lower(self, node: str, more_bytes: int) -> None:
+        """Make the lower device larger; the new part reads zero. What is above is not told."""
 
     @abstractmethod
     async def cut_link(self) -> None:
@@ -167,6 +174,28 @@ class _Mirror:
         await self.bed.driver(old).demote(self.name)
         await self.bed.driver(new).promote(self.name)
 
+    async def lineages(self) -> tuple[Lineage, Lineage]:
+        """How a stands to b, and b to a."""
+        (a,) = await self.bed.driver("a").generations(self.name)
+        (b,) = await self.bed.driver("b").generations(self.name)
+        return self.bed.driver("a").compare(a, b), self.bed.driver("b").compare(b, a)
+
+    async def diverge(self) -> None:
+        """In sync, then parted; a writes blocks 0 and 8, b block 4, and both meet again as Secondaries."""
+        await self.bring_in_sync()
+        for node in NODES:
+            await self.bed.driver(node).disconnect(self.name, force=True)
+        for node, blocks in (("a", (0, 8)), ("b", (4,))):
+            async with serving(self.bed.driver(node), RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+                await self.bed.driver(node).promote(self.name)
+            for block in blocks:
+                await self.bed.write(node, block * BLOCK, pattern(ord(node)))
+            await self.bed.driver(node).demote(self.name)
+        for node in NODES:
+            await self.bed.driver(node).connect(self.bed.specs[node])
+        for node in NODES:
+            await self.see(node, lambda status: status.connection is ConnectionState.STANDALONE)
+
     async def disk(self, node: str) -> DiskState:
         return (await self.bed.driver(node).status(self.name)).volumes[0].disk
 
@@ -202,6 +231,8 @@ class MirrorContract:
         driver = bed.driver("a")
         assert 0 < driver.metadata_bytes(2**30) <= driver.metadata_bytes(2**40) < 2**40 // 1000
         assert driver.metadata_bytes(2**40) >= 2**40 // 8 // BLOCK
+        assert driver.largest_bytes(driver.metadata_bytes(2**40)) >= 2**40
+        assert driver.largest_bytes(driver.metadata_bytes(2**30)) < 2**60
 
     async def test_an_attached_mirror_is_secondary_unconnected_and_without_data(self, bed: MirrorBed) -> None:
         mirror, driver, spec = _Mirror(bed), bed.driver("a"), bed.specs["a"]
@@ -312,10 +343,10 @@ class MirrorContract:
         await bed.write_lower("b", 0, pattern(3))
         await mirror.attach_both()
         await mirror.connect_both()
-        await bed.driver("a").start_full_sync(mirror.name)
+        await bed.driver("a").start_full_sync(bed.specs["a"])
         for node in NODES:
             await mirror.see(node, lambda status: status.is_in_sync)
-        await bed.driver("a").start_full_sync(mirror.name)
+        await bed.driver("a").start_full_sync(bed.specs["a"])
         for node in NODES:
             await bed.driver(node).down(mirror.name)
             assert await bed.read_lower(node, 0, BLOCK) == pattern(1)
@@ -326,7 +357,7 @@ class MirrorContract:
         mirror = _Mirror(bed)
         await mirror.attach_both()
         await mirror.connect_both()
-        await bed.driver("a").start_full_sync(mirror.name)
+        await bed.driver("a").start_full_sync(bed.specs["a"])
         await mirror.see("a", lambda status: status.is_in_sync)
         await mirror.see("b", lambda status: status.is_in_sync)
         await bed.driver("a").promote(mirror.name)
@@ -536,6 +567,129 @@ class MirrorContract:
         await bed.write_lower("b", 8 * BLOCK, pattern(9))
         await driver.verify(mirror.name)
         await mirror.see("a", lambda status: _is_established(status) and status.volumes[0].out_of_sync_bytes == BLOCK)
+
+    # --- who may connect ---
+
+    async def test_a_peer_that_does_not_know_the_secret_is_never_connected(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.attach_both()
+        for node, secret in (("a", Secret("correct horse")), ("b", Secret("battery staple"))):
+            await bed.driver(node).connect(replace(bed.specs[node], secret=secret))
+        await asyncio.sleep(bed.within_s / 5)
+        for node in NODES:
+            assert (await bed.driver(node).status(mirror.name)).connection is not ConnectionState.CONNECTED
+
+    async def test_peers_that_know_the_same_secret_connect(self, bed: MirrorBed) -> None:
+        for node in NODES:
+            bed.specs[node] = replace(bed.specs[node], secret=Secret("correct horse"))
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+
+    # --- diverged sides ---
+
+    async def test_generations_say_which_side_is_ahead(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        assert await mirror.lineages() == (Lineage.EQUAL, Lineage.EQUAL)
+        await bed.driver("a").promote(mirror.name)
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        await bed.write("a", 0, pattern(1))
+        assert await mirror.lineages() == (Lineage.AHEAD, Lineage.BEHIND)
+        assert bed.driver("a").compare("", (await bed.driver("b").generations(mirror.name))[0]) is Lineage.UNRELATED
+
+    async def test_diverged_sides_are_known_as_such_with_what_each_changed(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.diverge()
+        assert await mirror.lineages() == (Lineage.DIVERGED, Lineage.DIVERGED)
+        for node, blocks in (("a", 2), ("b", 1)):
+            volume = (await bed.driver(node).status(mirror.name)).volumes[0]
+            assert (volume.out_of_sync_bytes, volume.disk) == (blocks * BLOCK, DiskState.UP_TO_DATE)
+
+    async def test_the_side_that_gives_way_gets_the_others_data_and_only_what_differs(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.diverge()
+        await bed.driver("b").connect(bed.specs["b"], discard_changes=True)
+        await bed.driver("a").connect(bed.specs["a"])
+        for node in NODES:
+            await mirror.see(node, lambda status: status.is_in_sync)
+        sent = (await bed.driver("a").status(mirror.name)).volumes[0].sent_bytes
+        assert BLOCK <= sent <= bed.specs["a"].volumes[0].size_bytes // 4
+        for node in NODES:
+            await bed.driver(node).down(mirror.name)
+            assert await bed.read_lower(node, 0, BLOCK) == pattern(ord("a"))
+            assert await bed.read_lower(node, 8 * BLOCK, BLOCK) == pattern(ord("a"))
+            assert await bed.read_lower(node, 4 * BLOCK, BLOCK) == bytes(BLOCK)
+
+    async def test_a_primary_never_gives_way(self, bed: MirrorBed) -> None:
+        mirror = _Mirror(bed)
+        await mirror.bring_in_sync()
+        await bed.driver("a").promote(mirror.name)
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        await bed.driver("a").disconnect(mirror.name)
+        with pytest.raises(ConflictError):
+            await bed.driver("a").connect(bed.specs["a"], discard_changes=True)
+        assert (await bed.driver("a").status(mirror.name)).role is Role.PRIMARY
+
+    # --- resyncs and growing ---
+
+    async def test_a_held_resync_waits_until_it_may_go_on(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_SYNC_CONTROL not in driver.can:
+            pytest.skip("the driver does not hold resyncs")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        await bed.write("a", 0, pattern(1))
+        await driver.pause_sync(mirror.name)
+        await driver.pause_sync(mirror.name)
+        await mirror.connect_both()
+        await asyncio.sleep(bed.within_s / 10)
+        assert not (await driver.status(mirror.name)).is_in_sync
+        await driver.limit_sync(mirror.name, SyncLimits(2**24, 2**20))
+        await driver.resume_sync(mirror.name)
+        await driver.resume_sync(mirror.name)
+        await mirror.see("a", lambda status: status.is_in_sync)
+
+    async def test_it_grows_under_its_user_and_what_is_new_is_mirrored(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_GROW not in driver.can:
+            pytest.skip("the driver does not grow")
+        await mirror.bring_in_sync()
+        old_bytes = bed.specs["a"].volumes[0].size_bytes
+        with pytest.raises(ConflictError):
+            await driver.grow(mirror.name, new_part_is_zero=False)
+        await driver.promote(mirror.name)
+        assert (await driver.grow(mirror.name, new_part_is_zero=False)).volumes[0].size_bytes == old_bytes
+        for node in NODES:
+            await bed.enlarge_lower(node, old_bytes)
+        async with bed.held_open("a"):
+            await driver.grow(mirror.name, new_part_is_zero=False)
+        for node in NODES:
+            await mirror.see(node, lambda s: s.volumes[0].size_bytes == 2 * old_bytes and s.is_in_sync)
+        await bed.write("a", 2 * old_bytes - BLOCK, pattern(5))
+        await driver.demote(mirror.name)
+        for node in NODES:
+            await bed.driver(node).down(mirror.name)
+            assert await bed.read_lower(node, 2 * old_bytes - BLOCK, BLOCK) == pattern(5)
+
+    async def test_a_new_part_that_is_zero_on_both_sides_is_not_sent(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_GROW not in driver.can:
+            pytest.skip("the driver does not grow")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        old_bytes = bed.specs["a"].volumes[0].size_bytes
+        for node in NODES:
+            await bed.enlarge_lower(node, old_bytes)
+        before = (await driver.status(mirror.name)).volumes[0].sent_bytes
+        await driver.grow(mirror.name, new_part_is_zero=True)
+        await mirror.see("b", lambda s: s.volumes[0].size_bytes == 2 * old_bytes)
+        status = await driver.status(mirror.name)
+        assert status.is_in_sync
+        assert status.volumes[0].sent_bytes - before < old_bytes // 4
 
     # --- watching ---
 

@@ -70,7 +70,11 @@ def translate(error: SystemCommandError) -> HoldfastError:
         if "currently held by pid" in error.stderr_tail:
             return BusyError("another change of this mirror is under way in the kernel")
         return error
-    number, text = int(found[1]), found[2].strip()
+    return refusal(int(found[1]), found[2].strip())
+
+
+def refusal(number: int, text: str) -> HoldfastError:
+    """The error of our tree for one of DRBD's numbers."""
     if number == HELD_OPEN:
         return BusyError(
             "the mirrored device is held open",
@@ -109,9 +113,13 @@ class Drbdsetup:
         """Read what the kernel was told about a resource that is up."""
         return configuration.parse(await self.run("show", name))
 
+    async def generations(self, minor: int) -> str:
+        """The generations of an attached volume as they are printed: see `lineage.py`."""
+        return (await self.run("get-gi", str(minor))).strip()
+
     async def generation(self, minor: int) -> str:
         """The current data generation of an attached volume, in hexadecimal."""
-        return (await self.run("get-gi", str(minor))).partition(":")[0].strip()
+        return (await self.generations(minor)).partition(":")[0]
 
     def stream(self) -> AbstractAsyncContextManager[RunningCommand]:
         """The resident stream of all changes, with what exists first."""

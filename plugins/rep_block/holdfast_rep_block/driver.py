@@ -22,33 +22,33 @@ from holdfast.hooks.base import Can, Host
 from holdfast.hooks.replication import (
     DiskState,
     FenceArbiter,
+    Lineage,
     MirrorDriver,
     MirrorEndpoint,
     MirrorSpec,
     MirrorStatus,
-    MirrorVolume,
     ReplicationState,
     Role,
+    SyncLimits,
 )
-from holdfast_rep_block import events, first_sync, options
-from holdfast_rep_block.configuration import Configuration
+from holdfast_rep_block import events, first_sync, lineage, options, progress, upkeep
+from holdfast_rep_block.attaching import ATTACH_S, Attacher
+from holdfast_rep_block.connecting import Connector
 from holdfast_rep_block.drbdsetup import (
     LOWER_THAN_OUTDATED,
     TRANSIENT,
-    UNCLEAN_METADATA,
     UNKNOWN_CONNECTION,
     Drbdsetup,
     KernelRefusedError,
 )
 from holdfast_rep_block.fencing import FenceServer, install
-from holdfast_rep_block.metadata import Metadata, metadata_bytes
+from holdfast_rep_block.metadata import Metadata, largest_bytes, metadata_bytes
 from holdfast_rep_block.settings import Settings
 from holdfast_rep_block.zeroing import zero_device
 
 log = logging.getLogger(__name__)
 
 _MODPROBE_S = 30.0
-_DETACH_S = 60.0
 # Probes of udev and blkid hold a device for an instant after it appears (failover.md, held open).
 _DEMOTE_RETRY_S = 2.0
 _TRANSIENT_RETRY_S = 2.0
@@ -84,13 +84,15 @@ async def open_driver(settings: Settings, host: Host) -> DrbdMirrors:
 class DrbdMirrors(MirrorDriver):
     """See MirrorDriver."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
 
-    def __init__(self, settings: Settings, host: Host) -> None:
+    def __init__(self, settings: Settings, host: Host, connector: Connector | None = None) -> None:
         self._settings = settings
         self._host = host
         self._drbd = Drbdsetup(host.commands, settings.drbdsetup)
         self._metadata = Metadata(host.commands, host.kernel, settings.drbdmeta)
+        self._attacher = Attacher(self._drbd, self._metadata, settings)
+        self._connector = connector or Connector()
         # Fed by the resident stream while `watch` runs, and only as fast as its consumer takes it.
         self._live: events.Picture | None = None
         # Mirrors that this process took off their peers and has not connected since.
@@ -101,6 +103,10 @@ class DrbdMirrors(MirrorDriver):
         """See MirrorDriver."""
         return metadata_bytes(size_bytes)
 
+    def largest_bytes(self, metadata_bytes: int) -> int:
+        """See MirrorDriver."""
+        return largest_bytes(metadata_bytes)
+
     def device_path(self, minor: int) -> str:
         """See MirrorDriver."""
         return events.device_path(minor)
@@ -109,7 +115,7 @@ class DrbdMirrors(MirrorDriver):
 
     async def create_metadata(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        in_use = await self._disks_in_use(spec)
+        in_use = await self._attacher.disks_in_use(spec)
         for volume in spec.volumes:
             if volume.metadata_device not in in_use:
                 await self._metadata.create(volume)
@@ -132,18 +138,18 @@ class DrbdMirrors(MirrorDriver):
 
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
         """See MirrorDriver."""
-        await self._attach(spec)
+        await self._attacher.attach(spec)
         return await self.status(spec.name)
 
-    async def connect(self, spec: MirrorSpec) -> MirrorStatus:
+    async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
         """See MirrorDriver."""
-        there = await self._attach(spec)
+        there = await self._attacher.attach(spec)
+        if discard_changes and (await self._must_be_up(spec.name)).role is Role.PRIMARY:
+            raise ConflictError(f"mirror {spec.name} is Primary here: what is in use is never given up")
         self._left.discard(spec.name)
         self._endpoints[spec.name] = (spec.local, spec.remote)
         if there.remote is None:
-            await self._drbd.run(
-                "connect", spec.name, options.address(spec.local), options.address(spec.remote), *options.NET
-            )
+            await self._connector.connect(spec, discard_my_data=discard_changes)
         elif (there.local, there.remote) != (spec.local, spec.remote):
             raise ConflictError(f"mirror {spec.name} is connected between other addresses; disconnect it first")
         return await self.status(spec.name)
@@ -163,7 +169,7 @@ class DrbdMirrors(MirrorDriver):
     async def down(self, name: str) -> None:
         """See MirrorDriver."""
         if await self._read(name) is not None:
-            await self._while_held_open(partial(self._drbd.run, "down", name, timeout_s=_DETACH_S))
+            await self._while_held_open(partial(self._drbd.run, "down", name, timeout_s=ATTACH_S))
         self._endpoints.pop(name, None)
         if await self._read(name) is not None:
             raise VerificationError(f"mirror {name} is still in the kernel")
@@ -174,9 +180,9 @@ class DrbdMirrors(MirrorDriver):
         """See MirrorDriver."""
         await first_sync.skip(name, self._drbd, self._host.clock)
 
-    async def start_full_sync(self, name: str) -> None:
+    async def start_full_sync(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        await first_sync.start_full(name, self._drbd, self._host.clock)
+        await first_sync.start_full(spec, self._drbd, self._connector)
 
     # --- roles ---
 
@@ -243,8 +249,18 @@ class DrbdMirrors(MirrorDriver):
         status = resource.status()
         is_busy = any(v.replication not in (ReplicationState.OFF, ReplicationState.ESTABLISHED) for v in status.volumes)
         if is_busy and self._host.kernel.exists("/proc/drbd"):
-            return resource.status(events.done_percents(self._host.kernel.read("/proc/drbd")))
+            return resource.status(progress.parse(self._host.kernel.read("/proc/drbd")))
         return status
+
+    async def generations(self, name: str) -> tuple[str, ...]:
+        """See MirrorDriver."""
+        resource = await self._must_be_up(name)
+        has_disk = {int(v["minor"]): v.get("disk") != DiskState.DISKLESS for v in resource.devices.values()}
+        return tuple([await self._drbd.generations(minor) if has_disk[minor] else "" for minor in resource.minors])
+
+    def compare(self, mine: str, theirs: str) -> Lineage:
+        """See MirrorDriver."""
+        return lineage.compare(mine, theirs)
 
     async def list_up(self) -> tuple[str, ...]:
         """See MirrorDriver."""
@@ -286,6 +302,23 @@ class DrbdMirrors(MirrorDriver):
             if volume.replication is not ReplicationState.VERIFY:
                 await self._while_transient("verify", volume.device.removeprefix(events.DEVICE_PREFIX))
 
+    async def pause_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        await upkeep.pause((await self._must_be_up(name)).minors, self._drbd)
+
+    async def resume_sync(self, name: str) -> None:
+        """See MirrorDriver."""
+        await upkeep.resume((await self._must_be_up(name)).minors, self._drbd)
+
+    async def limit_sync(self, name: str, limits: SyncLimits) -> None:
+        """See MirrorDriver."""
+        await upkeep.limit((await self._must_be_up(name)).minors, limits, self._drbd, self._settings)
+
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        """See MirrorDriver."""
+        await upkeep.grow((await self._must_be_up(name)).status(), self._drbd, new_part_is_zero=new_part_is_zero)
+        return await self.status(name)
+
     # --- inside ---
 
     async def _read(self, name: str) -> events.Resource | None:
@@ -312,42 +345,6 @@ class DrbdMirrors(MirrorDriver):
                 if int(number) in resource.minors:
                     return resource.name
         return subject
-
-    async def _disks_in_use(self, spec: MirrorSpec) -> set[str]:
-        """Metadata devices of the mirror that the kernel has attached."""
-        if await self._read(spec.name) is None:
-            return set()
-        there = await self._drbd.configuration(spec.name)
-        return {volume.metadata_device for volume in there.volumes if volume.metadata_device}
-
-    async def _attach(self, spec: MirrorSpec) -> Configuration:
-        """Configure what is missing, and return what was there before."""
-        there = Configuration((), None, None)
-        if await self._read(spec.name) is None:
-            await self._drbd.run("new-resource", spec.name, *options.RESOURCE)
-        else:
-            there = await self._drbd.configuration(spec.name)
-        found = {volume.number: volume for volume in there.volumes}
-        for volume in spec.volumes:
-            old = found.get(volume.number)
-            if old is None:
-                await self._drbd.run("new-minor", spec.name, str(volume.minor), str(volume.number))
-            if old is None or old.device is None:
-                await self._attach_disk(volume)
-            elif (old.minor, old.device, old.metadata_device) != (volume.minor, volume.device, volume.metadata_device):
-                raise ConflictError(f"mirror {spec.name}: volume {volume.number} is attached to {old.device} already")
-        return there
-
-    async def _attach_disk(self, volume: MirrorVolume) -> None:
-        words = ("attach", str(volume.minor), volume.device, volume.metadata_device, "flexible")
-        try:
-            await self._drbd.run(*words, *options.disk(self._settings), timeout_s=_DETACH_S)
-        except KernelRefusedError as reason:
-            if reason.number != UNCLEAN_METADATA:
-                raise
-            # It was Primary when it lost its power: what was in flight then is marked as out of sync.
-            await self._metadata.apply_activity_log(volume)
-            await self._drbd.run(*words, *options.disk(self._settings), timeout_s=_DETACH_S)
 
     async def _disconnect(self, ends: tuple[MirrorEndpoint, MirrorEndpoint], *, force: bool) -> bool:
         """Leave a peer; False if there is no such connection."""

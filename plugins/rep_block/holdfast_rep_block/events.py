@@ -17,6 +17,7 @@ from holdfast.hooks.replication import (
     Role,
     Suspension,
 )
+from holdfast_rep_block.progress import NOTHING, Progress
 
 DEVICE_PREFIX = "/dev/drbd"
 
@@ -107,8 +108,8 @@ class Resource:
         """The role here."""
         return _role(self.resource)
 
-    def status(self, done_percents: Mapping[int, float] | None = None) -> MirrorStatus:
-        """The contract's view; `done_percents` by minor number."""
+    def status(self, working: Mapping[int, Progress] | None = None) -> MirrorStatus:
+        """The contract's view; `working` by minor number."""
         suspended = self.resource.get("suspended", "no").split(",")
         return MirrorStatus(
             name=self.name,
@@ -117,10 +118,10 @@ class Resource:
             peer_role=_role(self.connection),
             connection=self.connection_state,
             suspended=next((s for s in _SUSPENSIONS if s.value in suspended), Suspension.NO),
-            volumes=tuple(self._volume(number, done_percents or {}) for number in sorted(self.devices)),
+            volumes=tuple(self._volume(number, working or {}) for number in sorted(self.devices)),
         )
 
-    def _volume(self, number: int, done_percents: Mapping[int, float]) -> MirrorVolumeStatus:
+    def _volume(self, number: int, working: Mapping[int, Progress]) -> MirrorVolumeStatus:
         device = self.devices[number]
         peer = self.peer_devices.get(number, {})
         replication = _REPLICATIONS.get(peer.get("replication", "Off"), ReplicationState.OTHER)
@@ -130,6 +131,7 @@ class Resource:
             ReplicationState.VERIFY,
             ReplicationState.PAUSED,
         )
+        now = working.get(int(device["minor"]), NOTHING) if is_working else NOTHING
         return MirrorVolumeStatus(
             number=number,
             device=device_path(int(device["minor"])),
@@ -139,7 +141,10 @@ class Resource:
             out_of_sync_bytes=_bytes(peer, "out-of-sync"),
             sent_bytes=_bytes(peer, "sent"),
             received_bytes=_bytes(peer, "received"),
-            done_percent=done_percents.get(int(device["minor"])) if is_working else None,
+            done_percent=now.done_percent,
+            size_bytes=int(device["size"]) * 1024 if device.get("size", "0") != "0" else None,
+            to_go_bytes=now.to_go_bytes,
+            rate_bytes_s=now.rate_bytes_s,
         )
 
 
@@ -207,18 +212,3 @@ def _disk(word: str | None) -> DiskState:
 
 def _bytes(fields: Mapping[str, str], key: str) -> int:
     return int(fields.get(key, "0")) * 1024
-
-
-def done_percents(proc_drbd: str) -> dict[int, float]:
-    """How far resyncs and verifications are, by minor, out of the text of /proc/drbd; events2 does not tell it."""
-    found: dict[int, float] = {}
-    minor = None
-    for line in proc_drbd.splitlines():
-        head, colon, _ = line.strip().partition(": cs:")
-        if colon and head.isdigit():
-            minor = int(head)
-        for word in ("sync'ed:", "verified:"):
-            _, sign, rest = line.partition(word)
-            if sign and minor is not None:
-                found[minor] = float(rest.split("%")[0])
-    return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast.errors import NotFoundError, Reason, VerificationError
-from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, MirrorVolumeStatus, Role
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorSpec, MirrorStatus, MirrorVolumeStatus, Role
 from holdfast.system.clock import Clock
 from holdfast_rep_block import events, options
+from holdfast_rep_block.connecting import Connector
 from holdfast_rep_block.drbdsetup import Drbdsetup, refuse
 from holdfast_rep_block.metadata import JUST_CREATED
 
@@ -29,7 +30,7 @@ async def skip(name: str, drbd: Drbdsetup, clock: Clock) -> None:
         raise VerificationError(f"mirror {name}: the first sync was skipped, and the sides are not in sync")
 
 
-async def start_full(name: str, drbd: Drbdsetup, clock: Clock) -> None:
+async def start_full(spec: MirrorSpec, drbd: Drbdsetup, connector: Connector) -> None:
     """See MirrorDriver.start_full_sync.
 
     `invalidate-remote` makes this side UpToDate without force, but leaves the generation at just-created: the next
@@ -37,8 +38,8 @@ async def start_full(name: str, drbd: Drbdsetup, clock: Clock) -> None:
     generation can only be had while disconnected. Killed between any two steps, it goes on when repeated:
     an UpToDate side of the just-created generation is one that has not come to the end.
     """
-    resource = await _up(name, drbd)
-    status = resource.status()
+    name = spec.name
+    status = (await _up(name, drbd)).status()
     started = [v for v in status.volumes if v.disk is DiskState.UP_TO_DATE]
     unfinished = [v for v in started if await drbd.generation(_minor(v)) == JUST_CREATED]
     fresh = [v for v in status.volumes if v not in started]
@@ -50,14 +51,11 @@ async def start_full(name: str, drbd: Drbdsetup, clock: Clock) -> None:
     if not fresh and not unfinished:
         return
     ends = await drbd.configuration(name)
-    if ends.local is None or ends.remote is None:
-        refuse(name, [Reason("not-connected", "it has no peer", "connect it first")], "a full sync cannot be started")
-        return
-    addresses = (options.address(ends.local), options.address(ends.remote))
-    await drbd.run("disconnect", *addresses)
+    if ends.local is not None and ends.remote is not None:
+        await drbd.run("disconnect", options.address(ends.local), options.address(ends.remote))
     for volume in fresh + unfinished:
         await drbd.run("new-current-uuid", str(_minor(volume)))
-    await drbd.run("connect", name, *addresses, *options.NET)
+    await connector.connect(spec)
 
 
 def _minor(volume: MirrorVolumeStatus) -> int:

@@ -24,9 +24,18 @@ _COMMAND_S = 60.0
 JUST_CREATED = "0000000000000004"
 
 
+# A mirror grows under its users only while its metadata has room: 0.01 % of the size buys four times the size.
+_ROOM_TO_GROW = 4
+
+
+def largest_bytes(metadata_bytes: int) -> int:
+    """The largest volume whose metadata has room in so much."""
+    return max(0, metadata_bytes - _BITMAP_OFFSET_BYTES) * _DATA_BYTES_PER_BITMAP_BYTE
+
+
 def metadata_bytes(size_bytes: int) -> int:
-    """Room for the metadata of a volume, in whole 4 MiB: the usual extent of a volume group."""
-    bitmap = -(-size_bytes // _DATA_BYTES_PER_BITMAP_BYTE)
+    """Room for the metadata of a volume and its growth, in whole 4 MiB: the usual extent of a volume group."""
+    bitmap = -(-size_bytes * _ROOM_TO_GROW // _DATA_BYTES_PER_BITMAP_BYTE)
     return -(-(_BITMAP_OFFSET_BYTES + bitmap) // _GRAIN_BYTES) * _GRAIN_BYTES
 
 

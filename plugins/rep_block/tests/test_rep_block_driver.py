@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from holdfast.errors import (
     VerificationError,
 )
 from holdfast.hooks.base import Host
-from holdfast.hooks.replication import DiskState, MirrorEndpoint, MirrorSpec, MirrorVolume
+from holdfast.hooks.replication import DiskState, MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
 from holdfast.testing.fakes import Answer, ManualClock, ScriptedCommands, make_host
-from holdfast_rep_block import metadata, options
+from holdfast.values import Secret
+from holdfast_rep_block import genetlink, metadata, options
+from holdfast_rep_block.connecting import Connector
 from holdfast_rep_block.drbdsetup import KernelRefusedError, translate
 from holdfast_rep_block.driver import DrbdMirrors, open_driver
 from holdfast_rep_block.settings import Settings, SettingsSchema
@@ -60,7 +63,14 @@ class Kernel:
         self.answers = {name.replace("_", "-"): answer for name, answer in answers.items()}
         self.commands = ScriptedCommands(self.answer)
         self.host: Host = make_host(tmp_path, commands=self.commands)
-        self.driver = DrbdMirrors(Settings(), self.host)
+        self.asked: list[tuple[int, bytes]] = []
+        self.said = genetlink.Answer(1, "")
+        self.driver = DrbdMirrors(Settings(), self.host, Connector(self.ask))
+
+    def ask(self, command: int, payload: bytes) -> genetlink.Answer:
+        self.asked.append((command, payload))
+        self.commands.calls.append((DRBD, "(netlink)", str(command)))
+        return self.said
 
     def answer(self, argv: tuple[str, ...], _input: bytes | None) -> Answer | None:
         word = argv[1] if argv[0] == DRBD else argv[-1] if argv[0] == Settings.drbdmeta else argv[0]
@@ -109,10 +119,13 @@ def test_a_refusal_has_the_kernels_words_its_number_and_a_remedy() -> None:
 
 @pytest.mark.parametrize(
     ("size_bytes", "expected_mib"),
-    [(0, 4), (4096, 4), (100 << 30, 4), (126 << 30, 4), (127 << 30, 8), (1 << 40, 36), (16 << 40, 516)],
+    [(0, 4), (4096, 4), (25 << 30, 4), (31 << 30, 4), (32 << 30, 8), (1 << 40, 132), (4 << 40, 516)],
 )
-def test_metadata_room_is_a_bit_for_each_4_kib_in_whole_extents(size_bytes: int, expected_mib: int) -> None:
+def test_metadata_room_is_a_bit_for_each_4_kib_of_four_times_the_size_in_whole_extents(
+    size_bytes: int, expected_mib: int
+) -> None:
     assert metadata.metadata_bytes(size_bytes) == expected_mib << 20
+    assert metadata.largest_bytes(expected_mib << 20) >= 4 * size_bytes
 
 
 async def test_metadata_that_is_there_is_not_written_again(tmp_path: Path) -> None:
@@ -347,11 +360,10 @@ async def test_a_full_sync_ends_with_a_generation_of_its_own(tmp_path: Path) -> 
         show=SHOW,
         disconnect="",
         new_current_uuid="",
-        connect="",
     )
-    await kernel.driver.start_full_sync("m0")
+    await kernel.driver.start_full_sync(SPEC)
     changes = [word.split()[0] for word in kernel.words()]
-    assert changes[-5:] == ["invalidate-remote", "show", "disconnect", "new-current-uuid", "connect"]
+    assert changes[-5:] == ["invalidate-remote", "show", "disconnect", "new-current-uuid", "(netlink)"]
 
 
 async def test_a_full_sync_that_was_interrupted_is_brought_to_its_end(tmp_path: Path) -> None:
@@ -362,9 +374,8 @@ async def test_a_full_sync_that_was_interrupted_is_brought_to_its_end(tmp_path: 
         show=SHOW,
         disconnect="",
         new_current_uuid="",
-        connect="",
     )
-    await kernel.driver.start_full_sync("m0")
+    await kernel.driver.start_full_sync(SPEC)
     assert "new-current-uuid 3" in kernel.words()
 
 
@@ -413,12 +424,87 @@ def test_the_defaults_are_those_of_the_dataclass() -> None:
 
 
 def test_timers_keep_their_inequalities() -> None:
-    net = dict(option.removeprefix("--").split("=") for option in options.NET)
-    timeout_s, ping_timeout_s = int(net["timeout"]) / 10, int(net["ping-timeout"]) / 10
-    assert ping_timeout_s < timeout_s < int(net["ping-int"]) == int(net["connect-int"])
-    assert 2 <= timeout_s * int(net["ko-count"]) <= 5
-    assert net["protocol"] == "C"
-    assert {net[f"after-sb-{n}pri"] for n in (0, 1, 2)} == {"disconnect"}
+    net = {kind: int.from_bytes(value, "little") for kind, value in net_conf(None).items()}
+    protocol, connect_int, timeout, ping_int, ping_timeout, ko_count = (net[kind] for kind in (6, 7, 8, 9, 10, 13))
+    assert ping_timeout / 10 < timeout / 10 < ping_int == connect_int
+    assert 2 <= timeout / 10 * ko_count <= 5
+    assert protocol == 3
+    assert [net[kind] for kind in (17, 18, 19, 20, 24)] == [0] * 5, "diverged data is never judged by a rule"
+
+
+def net_conf(secret: Secret | None) -> dict[int, bytes]:
+    return dict(genetlink.attributes(b"".join(options.net(secret))))
+
+
+# --- the secret ----------------------------------------------------------------------------------------
+
+
+async def test_the_secret_goes_to_the_kernel_and_into_no_argument_list(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    kernel = Kernel(tmp_path, events2="exists -\n", new_resource="", new_minor="", attach="")
+    await kernel.driver.connect(replace(SPEC, secret=Secret("correct horse")))
+    ((command, payload),) = kernel.asked
+    found = dict(genetlink.attributes(payload))
+    inside = dict(genetlink.attributes(found[5]))
+    assert (command, inside[1], inside[2]) == (10, b"correct horse\0", b"sha256\0")
+    assert "correct" not in str(kernel.commands.calls)
+    assert "correct" not in caplog.text
+
+
+async def test_without_a_secret_nothing_is_asked_of_the_peer() -> None:
+    assert not {1, 2} & set(net_conf(None))
+
+
+async def test_a_refusal_by_netlink_is_the_kernels(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2="exists -\n", new_resource="", new_minor="", attach="")
+    kernel.said = genetlink.Answer(125, "connection already exists")
+    with pytest.raises(KernelRefusedError, match="already exists"):
+        await kernel.driver.connect(SPEC)
+
+
+async def test_a_primary_is_not_told_to_give_up_its_changes(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(connection="StandAlone", role="Primary"), show=SHOW)
+    with pytest.raises(ConflictError):
+        await kernel.driver.connect(SPEC, discard_changes=True)
+    assert kernel.asked == []
+
+
+# --- while it is used ------------------------------------------------------------------------------------
+
+
+async def test_a_resync_that_is_held_already_is_success(tmp_path: Path) -> None:
+    held = Answer(stderr="0: Failure: (134) Sync-pause flag is already set\n", returncode=10)
+    going = Answer(stderr="0: Failure: (135) Sync-pause flag is already cleared\n", returncode=10)
+    kernel = Kernel(tmp_path, events2=dump(), pause_sync=held, resume_sync=going)
+    await kernel.driver.pause_sync("m0")
+    await kernel.driver.resume_sync("m0")
+
+
+async def test_limits_are_in_kib_and_the_least_is_not_above_the_most(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(), disk_options="")
+    await kernel.driver.limit_sync("m0", SyncLimits(max_bytes_s=10 << 20))
+    assert kernel.words()[-1] == "disk-options 3 --c-plan-ahead=0 --resync-rate=10240 --c-min-rate=10240"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [dump(), dump(role="Primary", peer_disk="Inconsistent"), dump(role="Primary", connection="StandAlone")],
+)
+async def test_it_grows_only_in_sync_and_under_a_primary(tmp_path: Path, state: str) -> None:
+    kernel = Kernel(tmp_path, events2=state)
+    if "StandAlone" in state:
+        kernel.answers["events2"] = state.replace("peer-disk:UpToDate", "peer-disk:DUnknown")
+    with pytest.raises(ConflictError):
+        await kernel.driver.grow("m0", new_part_is_zero=True)
+
+
+async def test_a_part_that_is_zero_is_not_synced(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(role="Primary"), resize="")
+    await kernel.driver.grow("m0", new_part_is_zero=True)
+    await kernel.driver.grow("m0", new_part_is_zero=False)
+    assert [word for word in kernel.words() if "resize" in word] == ["resize 3 --assume-clean", "resize 3"]
 
 
 def test_addresses_are_in_drbdsetups_words() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from holdfast.hooks.replication import ConnectionState, DiskState, ReplicationState, Role, Suspension
 from holdfast_rep_block import events
-from holdfast_rep_block.events import Picture, done_percents, parse
+from holdfast_rep_block.events import Picture, parse
+from holdfast_rep_block.progress import Progress
 
 FROZEN = """\
 exists resource name:r0 role:Primary suspended:fencing write-ordering:flush
@@ -50,18 +51,6 @@ change connection name:r0 peer-node-id:0 conn-name:peer connection:StandAlone
 destroy peer-device name:r0 peer-node-id:0 conn-name:peer volume:0
 destroy connection name:r0 peer-node-id:0 conn-name:peer
 """.splitlines()
-PROC_DRBD = """\
-version: 8.4.11 (api:1/proto:86-101)
-srcversion: 059B1B470318F053F5077D5
- 0: cs:SyncSource ro:Secondary/Secondary ds:UpToDate/Inconsistent C r-----
-    ns:0 nr:131072 dw:131072 dr:369560 al:8 bm:0 lo:0 pe:5914 ua:0 ap:0 ep:1 wo:f oos:0
-	[=========>..........] sync'ed: 51.6% (68608/131072)K
- 1: cs:Connected ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----
-    ns:0 nr:0 dw:0 dr:0 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0
-12: cs:VerifyS ro:Secondary/Secondary ds:UpToDate/UpToDate C r-----
-	[===============>....] verified: 84.9% (23656/131072)K
-	finish: 0:00:00 speed: 107,416 (107,416) want: 4,194,304 K/sec
-"""
 
 
 def test_a_frozen_primary_is_seen_as_such() -> None:
@@ -163,14 +152,13 @@ def test_every_replication_word_has_a_meaning(word: str, expected: ReplicationSt
     assert Picture(lines).resources["r0"].status().volumes[0].replication is expected
 
 
-def test_progress_is_read_by_minor() -> None:
-    assert done_percents(PROC_DRBD) == {0: 51.6, 12: 84.9}
-
-
 def test_progress_is_shown_only_of_work_under_way() -> None:
-    status = Picture(LIVE).resources["r0"].status({0: 51.6})
+    status = Picture(LIVE).resources["r0"].status({0: Progress(51.6, 1 << 20, 4096)})
     assert status.volumes[0].done_percent == 51.6
-    assert Picture(FROZEN.splitlines()).resources["r0"].status({0: 51.6}).volumes[0].done_percent is None
+    assert (
+        Picture(FROZEN.splitlines()).resources["r0"].status({0: Progress(51.6, 1 << 20, 4096)}).volumes[0].done_percent
+        is None
+    )
 
 
 def test_the_absent_is_not_up() -> None:

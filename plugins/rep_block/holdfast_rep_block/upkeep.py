@@ -1,0 +1,75 @@
+"""What is done to a mirror while it is used: resyncs held and bounded, both sides made larger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from holdfast.errors import NoSpaceError, Reason
+from holdfast.hooks.replication import DiskState, MirrorStatus, Role, SyncLimits
+from holdfast_rep_block import events, options
+from holdfast_rep_block.drbdsetup import Drbdsetup, KernelRefusedError, refuse
+from holdfast_rep_block.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# drbd.h, enum drbd_ret_code.
+_PAUSED_ALREADY = 134
+_NOT_PAUSED = 135
+_NO_ROOM_FOR_METADATA = 112
+
+_RESIZE_S = 60.0
+
+
+async def pause(minors: Iterable[int], drbd: Drbdsetup) -> None:
+    """See MirrorDriver.pause_sync."""
+    for minor in minors:
+        await _unless(_PAUSED_ALREADY, drbd, "pause-sync", str(minor))
+
+
+async def resume(minors: Iterable[int], drbd: Drbdsetup) -> None:
+    """See MirrorDriver.resume_sync."""
+    for minor in minors:
+        await _unless(_NOT_PAUSED, drbd, "resume-sync", str(minor))
+
+
+async def limit(minors: Iterable[int], limits: SyncLimits, drbd: Drbdsetup, settings: Settings) -> None:
+    """See MirrorDriver.limit_sync."""
+    for minor in minors:
+        await drbd.run("disk-options", str(minor), *options.rates(settings, limits))
+
+
+async def _unless(number: int, drbd: Drbdsetup, *words: str) -> None:
+    try:
+        await drbd.run(*words)
+    except KernelRefusedError as reason:
+        if reason.number != number:
+            raise
+
+
+async def grow(status: MirrorStatus, drbd: Drbdsetup, *, new_part_is_zero: bool) -> None:
+    """See MirrorDriver.grow."""
+    refuse(status.name, _why_not_grow(status), "it cannot grow")
+    more = ("--assume-clean",) if new_part_is_zero else ()
+    for volume in status.volumes:
+        minor = volume.device.removeprefix(events.DEVICE_PREFIX)
+        try:
+            await drbd.run("resize", minor, *more, timeout_s=_RESIZE_S)
+        except KernelRefusedError as reason:
+            if reason.number != _NO_ROOM_FOR_METADATA:
+                raise
+            text = f"the metadata of volume {volume.number} has no room for so much"
+            remedy = "take the mirror apart, grow the volume, and mirror it again"
+            raise NoSpaceError(text, reasons=[Reason("metadata-full", text, remedy)]) from reason
+    log.info("mirror %s was told to take up what its lower devices have gained", status.name)
+
+
+def _why_not_grow(status: MirrorStatus) -> list[Reason]:
+    found = []
+    if Role.PRIMARY not in (status.role, status.peer_role):
+        found.append(Reason("no-primary", "neither side is Primary", "promote one side"))
+    for volume in status.volumes:
+        if (volume.disk, volume.peer_disk) != (DiskState.UP_TO_DATE, DiskState.UP_TO_DATE):
+            text = f"volume {volume.number} is {volume.disk.value} here and {volume.peer_disk.value} there"
+            found.append(Reason("not-up-to-date", text, "connect both sides and wait for the end of the resync"))
+    return found
