@@ -70,6 +70,9 @@ READS = [
     _get("replication-run list --task t1", "/v1/replication-runs", task="t1"),
     _get("mirror list", "/v1/mirrors"),
     _get("mirror show m1", "/v1/mirrors/m1"),
+    _get("mirror verifications m1", "/v1/mirrors/m1/verifications"),
+    _get("mirror repair-plan m1", "/v1/mirrors/m1/repair"),
+    _get("mirror split-brain m1", "/v1/mirrors/m1/split-brain"),
     _get("target list", "/v1/targets"),
     _get("target show t1", "/v1/targets/t1"),
     _get("target foreign", "/v1/foreign-targets"),
@@ -150,6 +153,26 @@ CHANGES = [
     _post("mirror start m1", "/v1/mirrors/m1/start"),
     _post("mirror stop m1", "/v1/mirrors/m1/stop"),
     _post("mirror verify m1", "/v1/mirrors/m1/verify"),
+    _post("mirror pause-sync m1", "/v1/mirrors/m1/pause-sync"),
+    _post("mirror resume-sync m1", "/v1/mirrors/m1/resume-sync"),
+    Example("mirror repair m1 --confirm m1", "POST", "/v1/mirrors/m1/repair", None, {"confirm": "m1"}),
+    Example(
+        "mirror resolve-split-brain m1 --survivor b --confirm m1",
+        "POST",
+        "/v1/mirrors/m1/resolve-split-brain",
+        {"survivor": "b"},
+        {"confirm": "m1"},
+    ),
+    Example(
+        "mirror change m1 --most 100MiB --verify-on mon --verify-on fri --at 18:00",
+        "PATCH",
+        "/v1/mirrors/m1",
+        {
+            "limits": {"max_bytes_s": 100 * 2**20, "min_bytes_s": None},
+            "schedule": {"every_hours": None, "weekdays": [0, 4], "time_of_day": "18:00"},
+        },
+    ),
+    Example("mirror change m1 --no-verify", "PATCH", "/v1/mirrors/m1", {"schedule": None}),
     _delete("mirror delete m1 --confirm m1", "/v1/mirrors/m1", confirm="m1"),
     _post(
         "target create t1 --mirror m1 --iqn iqn.2026-01.com.example:t1 --portal 10.0.0.9 --portal [fd00::9]:3261 "

@@ -208,7 +208,8 @@ def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path:
     file.write_text("s3cret-s3cret\n")
     other = tmp_path / "other"
     other.write_text("other-s3cret-s3cret\n")
-    document = {"items": [], "next_page_token": None, "is_ready": True, "differences": [], **job()}
+    no = {"is_ready": True, "is_split_brain": False, "differences": []}
+    document = {"items": [], "next_page_token": None, **no, **job()}
     node.on(example.method, example.path, Reply(document))
 
     line = example.line.replace("PASSWORD2", str(other)).replace("PASSWORD", str(file))

@@ -47,12 +47,18 @@ async def serve(system: System) -> AsyncIterator[None]:
         await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
         log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
         # First what is needed to stand on, then the jobs that stood on it.
+        await system.ground.jobs.hold_unfinished()
         await system.services.reconciler.once()
         await system.ground.jobs.recover()
         async with asyncio.TaskGroup() as tasks:
-            watching = [
-                tasks.create_task(each.forever()) for each in (system.services.reconciler, system.services.target_watch)
-            ]
+            services = system.services
+            resident = (
+                services.reconciler.forever,
+                services.target_watch.forever,
+                services.watch.forever,
+                services.verify.follow_schedules,
+            )
+            watching = [tasks.create_task(each()) for each in resident]
             try:
                 yield
             finally:

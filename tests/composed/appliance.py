@@ -22,9 +22,10 @@ from holdfast.__main__ import serve
 from holdfast.compose.daemon import System, compose
 from holdfast.compose.outside import Outside
 from holdfast.config import ApiSettings, Config, PeerSettings, PluginSettings
+from holdfast.errors import BusyError
 from holdfast.hooks.base import CONTRACT, Driver, Host, Missing, Offer, hookimpl
 from holdfast.hooks.failover import FailoverDriver, MonitorPlan
-from holdfast.hooks.replication import CopyDriver, MirrorDriver
+from holdfast.hooks.replication import CopyDriver, MirrorDriver, MirrorSpec, MirrorStatus
 from holdfast.hooks.target import TargetDriver
 from holdfast.hooks.volume import VolumeDriver
 from holdfast.loading.discovery import Found
@@ -70,6 +71,14 @@ class _Mirrors(MemoryMirrors):
     def __init__(self, node: Node, volumes: MemoryVolumes) -> None:
         super().__init__(node)
         self._volumes = volumes
+
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        mounted = {mount.device for mount in self._volumes.mounts.values()}
+        for volume in spec.volumes:
+            if volume.device in mounted:
+                raise BusyError(f"{volume.device} is mounted")
+            self._volumes.above[self.device_path(volume.minor)] = volume.device
+        return await super().attach(spec)
 
     def _media(self, device: str) -> Media:
         for volume in self._volumes.volumes.values():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing
-from holdfast_cli.session import url_path
+from holdfast_cli.options import changing, confirm_option, confirmed, immediate
+from holdfast_cli.session import Session, url_path
+from holdfast_cli.sizes import Size
 from holdfast_cli.verbs import add_action, add_confirmed_delete, add_list, add_show
 
 
@@ -21,6 +25,8 @@ add_confirmed_delete(mirror, "mirrors", "takes the mirror apart")
 add_action(mirror, "mirrors", "start", "Connect both sides and bring them up to date.")
 add_action(mirror, "mirrors", "stop", "Disconnect both sides.")
 add_action(mirror, "mirrors", "verify", "Compare both sides block by block while they are used.")
+add_action(mirror, "mirrors", "pause-sync", "Hold a resync where it is.")
+add_action(mirror, "mirrors", "resume-sync", "Let a held resync go on.")
 
 
 @mirror.command()
@@ -36,3 +42,86 @@ add_action(mirror, "mirrors", "verify", "Compare both sides block by block while
 def create(change: Change, name: str, volumes: tuple[str, ...], first_sync: str) -> None:
     """Mirror volumes of this node to volumes of the same size, made on its partner."""
     change.send("POST", url_path("mirrors"), {"name": name, "volumes": list(volumes), "first_sync": first_sync})
+
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@mirror.command("change")
+@click.argument("name")
+@click.option("--most", type=Size(), metavar="SIZE", help="A resync sends no more than this in a second.")
+@click.option("--least", type=Size(), metavar="SIZE", help="It gives way to applications down to this in a second.")
+@click.option("--verify-every", type=int, metavar="HOURS", help="Verify it by itself, every so many hours.")
+@click.option("--verify-on", "days", type=click.Choice(_DAYS), multiple=True, help="Verify it on this weekday.")
+@click.option("--at", metavar="HH:MM", help="The time of day of --verify-on, in UTC.")
+@click.option("--no-verify", is_flag=True, help="Do not verify it by itself any more.")
+@changing
+def change_mirror(
+    change: Change,
+    name: str,
+    most: int | None,
+    least: int | None,
+    verify_every: int | None,
+    days: tuple[str, ...],
+    at: str | None,
+    no_verify: bool,
+) -> None:
+    """Change how fast resyncs may be, and when both sides are compared."""
+    body: dict[str, Any] = {}
+    if most is not None or least is not None:
+        body["limits"] = {"max_bytes_s": most, "min_bytes_s": least}
+    if verify_every is not None or days or at is not None:
+        weekdays = [_DAYS.index(day) for day in days]
+        body["schedule"] = {"every_hours": verify_every, "weekdays": weekdays, "time_of_day": at}
+    if no_verify:
+        body["schedule"] = None
+    change.send("PATCH", url_path("mirrors", name), body)
+
+
+@mirror.command()
+@click.argument("name")
+@immediate
+def verifications(session: Session, name: str) -> None:
+    """List what comparisons of both sides found, the newest first."""
+    found = session.get(url_path("mirrors", name, "verifications"))["items"]
+    session.show_list(found, ("started_at", "ended_at", "out_of_sync_bytes", "reason"))
+
+
+@mirror.command("repair-plan")
+@click.argument("name")
+@immediate
+def repair_plan(session: Session, name: str) -> None:
+    """Show what a repair would overwrite, and on which node."""
+    session.show(session.get(url_path("mirrors", name, "repair")))
+
+
+@mirror.command()
+@click.argument("name")
+@confirm_option
+@changing
+def repair(change: Change, name: str, confirm: str | None) -> None:
+    """Make both sides equal where the last comparison found that they differ."""
+    query = confirmed(name, confirm, "overwrites what differs on one side")
+    change.send("POST", url_path("mirrors", name, "repair"), query=query)
+
+
+@mirror.command("split-brain")
+@click.argument("name")
+@immediate
+def split_brain(session: Session, name: str) -> None:
+    """Show the case file: how both sides diverged; the exit code is 4 when they did."""
+    found = session.get(url_path("mirrors", name, "split-brain"))
+    session.show(found)
+    if found["is_split_brain"]:
+        raise CommandError(Exit.CONFLICT, f"both sides of {name} were changed apart: choose the survivor")
+
+
+@mirror.command("resolve-split-brain")
+@click.argument("name")
+@click.option("--survivor", metavar="NODE", required=True, help="The node whose data is kept on both sides.")
+@confirm_option
+@changing
+def resolve_split_brain(change: Change, name: str, survivor: str, confirm: str | None) -> None:
+    """Keep one side's data on both, after a snapshot of each."""
+    query = confirmed(name, confirm, "overwrites what the other node changed")
+    change.send("POST", url_path("mirrors", name, "resolve-split-brain"), {"survivor": survivor}, query=query)

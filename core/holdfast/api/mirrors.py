@@ -59,5 +59,4 @@ def routes(mirrors: Mirrors) -> tuple[Route, ...]:
         Route("DELETE", one, "Take it apart; the volumes stay.", delete, query=DestroyQuery, changes=True),
         post("start", "Connect both sides.", mirrors.start),
         post("stop", "Disconnect both sides.", mirrors.stop),
-        post("verify", "Compare both sides online.", mirrors.verify),
     )

@@ -8,13 +8,14 @@ from holdfast.loading.discovery import PluginHooks
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_history import MirrorHistories, MirrorHistory
 from holdfast.services.partner import PartnerLink
 from holdfast.services.plans import Plans
 from holdfast.services.requests import Claims
 from holdfast.services.steps import StepObserver
 from holdfast.store.database import Database
 from holdfast.store.events import EventLog
-from holdfast.store.intent import Revisions
+from holdfast.store.intent import Intents, Revisions
 from holdfast.store.jobs import JobStore
 from holdfast.store.keys import Keys
 from holdfast.store.runs import Runs
@@ -41,6 +42,7 @@ class Ground:
         self.drivers = drivers
         self.documents = Documents(database, clock)
         self.dependents = self.documents.dependents()
+        self.histories = MirrorHistories(Intents(database, clock, "mirror-history", MirrorHistory), clock)
         self.revisions = Revisions(database)
         self.runs = Runs(database, clock)
         self.secrets = Secrets(database)

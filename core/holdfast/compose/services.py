@@ -11,7 +11,10 @@ from holdfast.services.groups import Groups
 from holdfast.services.initiators import Initiators
 from holdfast.services.links import Links
 from holdfast.services.mirror_jobs import MirrorJobs
+from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides
+from holdfast.services.mirror_verify import MirrorVerify
+from holdfast.services.mirror_watch import MirrorWatch
 from holdfast.services.mirrors import Mirrors
 from holdfast.services.partner import PeerHandler
 from holdfast.services.pools import Pools
@@ -20,6 +23,8 @@ from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.split_brain import SplitBrains
+from holdfast.services.split_brain_jobs import SplitBrainJobs
 from holdfast.services.target_identity import TargetIdentity
 from holdfast.services.target_jobs import TargetJobs
 from holdfast.services.target_watch import TargetWatch
@@ -46,10 +51,56 @@ class Services:
         )
         # The block side.
         address = config.peer.replication_address
-        self.sides = MirrorSides(kept.mirrors, kept.volumes, drivers, plans, node=node, replication_address=address)
-        self.mirrors = Mirrors(kept.mirrors, kept.volumes, jobs, drivers, dependents, partner, self.sides, node=node)
+        self.sides = MirrorSides(
+            kept.mirrors, kept.volumes, drivers, plans, secrets, node=node, replication_address=address
+        )
+        histories = ground.histories
+        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, node=node)
+        self.split_brains = SplitBrains(
+            kept.mirrors, kept.targets, histories, drivers, partner, ground.events, node=node
+        )
+        self.watch = MirrorWatch(kept.mirrors, histories, self.split_brains, self.mounts, drivers, ground.events, clock)
+        self.verify = MirrorVerify(
+            kept.mirrors, self.sides, histories, jobs, drivers, partner, ground.events, clock, node=node
+        )
+        self.split_brain_jobs = SplitBrainJobs(
+            kept.mirrors,
+            self.split_brains,
+            self.sides,
+            self.mounts,
+            histories,
+            jobs,
+            drivers,
+            partner,
+            ground.events,
+            clock,
+            node=node,
+        )
+        self.mirrors = Mirrors(
+            kept.mirrors,
+            kept.volumes,
+            jobs,
+            drivers,
+            dependents,
+            partner,
+            self.sides,
+            histories,
+            self.split_brains,
+            self.verify,
+            node=node,
+        )
         MirrorJobs(
-            kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, hooks, clock, node=node
+            kept.mirrors,
+            kept.volumes,
+            self.mirrors,
+            self.sides,
+            jobs,
+            drivers,
+            partner,
+            hooks,
+            self.mounts,
+            clock,
+            node=node,
         )
         self.target_watch = TargetWatch(kept.targets, drivers, partner, clock)
         self.targets = Targets(
@@ -100,6 +151,8 @@ class Services:
             volumes=self.volumes,
             replicas=self.replicas,
             sides=self.sides,
+            mounts=self.mounts,
+            split_brains=self.split_brains,
             groups=self.groups,
             targets=self.target_jobs,
             discovery=self.discovery,
@@ -107,6 +160,7 @@ class Services:
             group_documents=kept.groups,
             plans=plans,
             partner=partner,
+            jobs=jobs,
             drivers=drivers,
             events=ground.events,
             clock=clock,
@@ -116,6 +170,9 @@ class Services:
         """What the partner may ask of this node: the operation's word, and who answers it."""
         for service in (
             self.sides,
+            self.verify,
+            self.split_brains,
+            self.split_brain_jobs,
             self.targets,
             self.target_jobs,
             self.target_watch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from holdfast.hooks.base import Driver, Offer, hookspec
@@ -220,7 +220,7 @@ class MirrorSpec:
 
     It is never in an argument list, a log or an error.
     """
-    limits: SyncLimits = SyncLimits()
+    limits: SyncLimits = field(default_factory=SyncLimits)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from holdfast.hooks.failover import GroupPlan, Link, VirtualAddress
-from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume
+from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
 from holdfast.hooks.target import Portal
 from holdfast.hooks.volume import VolumeKind
+from holdfast.planning.schedules import Schedule
+from holdfast.values import Secret
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class VolumeDocument:
     """Nothing but us ever had access to it: only then may it be zeroed without being asked."""
     made_for: str | None = None
     """The mirror, as `mirror:NAME`, that this volume was made for as its destination."""
+    mirrored_as: str | None = None
+    """The mirrored device that lies above it: whoever uses the volume uses that, and never the volume itself."""
+    is_torn: bool = False
+    """Its mirror was taken apart before this copy was complete: it holds no usable data."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,19 @@ class MirrorMember:
     """Node to the pool it lies in."""
     devices: dict[str, str]
     metadata_devices: dict[str, str]
+    kind: VolumeKind = VolumeKind.ISCSI
+    metadata_bytes: int = 0
+    """The room that its metadata was given, which bounds how far it can grow."""
+
+
+@dataclass(frozen=True)
+class FirstSyncRecord:
+    """How both sides became equal; where a sync was skipped, the proof that it was not needed."""
+
+    how: str
+    at: str
+    job: str
+    proof: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,8 +121,23 @@ class MirrorDocument:
     addresses: dict[str, str]
     is_started: bool
     started_at: str | None = None
+    is_authenticated: bool = False
+    """The peers prove that they know a secret, which each node keeps under `secret_reference`."""
+    limits: SyncLimits = field(default_factory=SyncLimits)
+    schedule: Schedule | None = None
+    """When it is verified by itself."""
+    first_sync: FirstSyncRecord | None = None
 
-    def spec(self, node: str) -> MirrorSpec:
+    @property
+    def secret_reference(self) -> str:
+        """Where each node keeps the peers' secret."""
+        return f"secret:mirror:{self.name}"
+
+    def other(self, node: str) -> str:
+        """The other node's name."""
+        return self.destination if node == self.source else self.source
+
+    def spec(self, node: str, secret: Secret | None) -> MirrorSpec:
         """The mirror as `node` sees it."""
         other = self.destination if node == self.source else self.source
         return MirrorSpec(
@@ -121,6 +155,8 @@ class MirrorDocument:
                 )
                 for number, member in enumerate(self.members)
             ),
+            secret=secret,
+            limits=self.limits,
         )
 
 

@@ -135,6 +135,16 @@ class Jobs:
 
     # --- life of the daemon ---
 
+    async def hold_unfinished(self) -> None:
+        """Take the locks of every job that was under way when the daemon ended, before anything else is touched."""
+        for record in await self._store.unfinished():
+            for name in record.parameters.get("_locks", [record.target]):
+                self._held[name] = f"{record.kind} of {record.target}"
+
+    def is_held(self, name: str) -> bool:
+        """Whether a job holds the lock of a thing: then it is the job's to change, and nobody else's."""
+        return name in self._held
+
     async def recover(self) -> None:
         """Go on with every job that was under way when the daemon ended."""
         for record in await self._store.unfinished():

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from holdfast.errors import ConflictError, NotFoundError, Reason, UnavailableError, VerificationError
-from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, ReplicationState
+from holdfast.errors import ConflictError, NotFoundError, Reason, VerificationError
+from holdfast.hooks.replication import DiskState, Role, SyncLimits
 from holdfast.loading.discovery import PluginHooks
-from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
+from holdfast.planning.schedules import Schedule
+from holdfast.services.documents import FirstSyncRecord, MirrorDocument, MirrorMember, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides, choose_numbers
+from holdfast.services.mirror_waits import MirrorWaits
 from holdfast.services.mirrors import FirstSync, Mirrors
 from holdfast.services.partner import SLOW_S, VERY_SLOW_S, PartnerLink
 from holdfast.services.steps import JobContext, JobDefinition, Step
@@ -19,12 +22,9 @@ from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 from holdfast.values import from_plain, to_plain
 
-CONNECT_WITHIN_S = 30.0
-POLL_S = 0.2
-
 
 class MirrorJobs:
-    """Defines the jobs `mirror.create`, `.delete`, `.start`, `.stop` and `.verify`."""
+    """Defines the jobs `mirror.create`, `.delete`, `.start`, `.stop`, `.change`, `.pause-sync` and `.resume-sync`."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class MirrorJobs:
         drivers: Drivers,
         partner: PartnerLink,
         hooks: PluginHooks,
+        mounts: MirrorMounts,
         clock: Clock,
         *,
         node: str,
@@ -47,15 +48,19 @@ class MirrorJobs:
         self._drivers = drivers
         self._partner = partner
         self._hooks = hooks
+        self._mounts = mounts
         self._clock = clock
+        self._waits = MirrorWaits(drivers, clock)
         self._node = node
         create = (
             Step("choose numbers with the partner", self._choose),
             Step("prepare the partner", self._prepare_partner, self._discard_partner),
             Step("prepare this node", self._prepare_here, self._discard_here),
             Step("zero both sides", self._zero),
-            Step("connect", self._connect, self._disconnect),
+            Step("unmount", self._leave_volumes, self._enter_volumes),
+            Step("connect", self._connect, self._take_down),
             Step("first sync", self._first_sync),
+            Step("mount", self._enter_mirror, self._leave_mirror),
             Step("record on the partner", self._record_partner, self._forget_partner),
             Step("record on this node", self._record_here, self._forget_here),
         )
@@ -63,15 +68,20 @@ class MirrorJobs:
         # A mirror half taken apart cannot be put together again: each step goes on when it is repeated.
         delete = (
             Step("note", self._note_document),
+            Step("unmount", self._leave_mirror, self._enter_mirror),
             Step("forget on the partner", self._forget_partner),
             Step("forget on this node", self._forget_here),
             Step("take apart on the partner", self._release_partner),
             Step("take apart on this node", self._release_here),
+            Step("mount", self._enter_volumes),
         )
         jobs.define(JobDefinition("mirror.delete", delete))
         jobs.define(JobDefinition("mirror.start", (Step("note", self._note_started), Step("connect", self._start))))
+        change = (Step("change here", self._change_here), Step("change on the partner", self._change_there))
+        jobs.define(JobDefinition("mirror.change", change))
+        jobs.define(JobDefinition("mirror.pause-sync", (Step("pause", self._pause),)))
+        jobs.define(JobDefinition("mirror.resume-sync", (Step("resume", self._resume),)))
         jobs.define(JobDefinition("mirror.stop", (Step("disconnect", self._stop), Step("note", self._note_stopped))))
-        jobs.define(JobDefinition("mirror.verify", (Step("verify", self._verify),), deadline_s=24 * 3600.0))
 
     # --- create ---
 
@@ -103,6 +113,8 @@ class MirrorJobs:
                     pools={self._node: volume.pool, self._partner.name: volume.pool},
                     devices={self._node: found.device},
                     metadata_devices={},
+                    kind=volume.kind,
+                    metadata_bytes=self._drivers.mirror().metadata_bytes(found.size_bytes),
                 )
             )
         document = MirrorDocument(
@@ -113,6 +125,7 @@ class MirrorJobs:
             port=port,
             addresses={self._node: here["address"], self._partner.name: there["address"]},
             is_started=True,
+            is_authenticated=True,
         )
         self._keep(job, document)
 
@@ -121,8 +134,8 @@ class MirrorJobs:
         return await self._partner.call(operation, body, timeout_s=timeout_s, job_id=job.job_id)
 
     async def _prepare_partner(self, job: JobContext) -> None:
-        answer = await self._ask(job, "mirror.prepare")
         document = self._document(job)
+        answer = await self._ask(job, "mirror.prepare", secret=await self._sides.make_secret(document))
         self._keep(job, _with_devices(document, self._partner.name, answer["devices"], answer["metadata_devices"]))
 
     async def _discard_partner(self, job: JobContext) -> None:
@@ -135,12 +148,33 @@ class MirrorJobs:
         self._keep(job, _with_devices(document, self._node, devices, metadata))
 
     async def _discard_here(self, job: JobContext) -> None:
-        await self._sides.discard(self._document(job), destroy_made=False)
+        await self._sides.discard(self._document(job), destroy_made=False, was_in_use=False)
+
+    async def _leave_volumes(self, job: JobContext) -> None:
+        await self._mounts.leave_volumes(self._document(job))
+
+    async def _enter_volumes(self, job: JobContext) -> None:
+        await self._mounts.enter_volumes(self._document(job))
+
+    async def _enter_mirror(self, job: JobContext) -> None:
+        # Unconnected, a promotion would have to ask whether the partner is out; a full sync has just reconnected.
+        if (await self._sides.status(job.parameters["name"])).role is not Role.PRIMARY:
+            await self._waits.connected(job.parameters["name"])
+        await self._mounts.enter_mirror(self._document(job))
+
+    async def _leave_mirror(self, job: JobContext) -> None:
+        await self._mounts.leave_mirror(self._document(job))
 
     async def _zero(self, job: JobContext) -> None:
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
             await self._ask(job, "mirror.zero", timeout_s=VERY_SLOW_S)
             await self._sides.zero(self._document(job))
+            proof = [
+                f"every byte of {member.devices[node]} on {node} was zeroed by this job, before anybody had access"
+                for member in self._document(job).members
+                for node in sorted(member.devices)
+            ]
+            job.facts["proof"] = proof
             await job.log("both sides were made to read zero, so the first sync can be skipped")
 
     async def _connect(self, job: JobContext) -> None:
@@ -149,49 +183,36 @@ class MirrorJobs:
         await self._sides.attach(document)
         await self._ask(job, "mirror.connect")
         await self._sides.connect(document)
-        await self._wait_connected(document.name)
+        await self._waits.connected(document.name)
 
-    async def _disconnect(self, job: JobContext) -> None:
+    async def _take_down(self, job: JobContext) -> None:
         name = job.parameters["name"]
         await self._drivers.mirror().disconnect(name, force=True)
-
-    async def _wait_connected(self, name: str) -> MirrorStatus:
-        """The status once it is connected. Raises UnavailableError after CONNECT_WITHIN_S."""
-        deadline_s = self._clock.boot_s() + CONNECT_WITHIN_S
-        while True:
-            status = await self._sides.status(name)
-            if status.connection is ConnectionState.CONNECTED:
-                return status
-            if self._clock.boot_s() > deadline_s:
-                raise UnavailableError(
-                    f"the mirror {name} did not connect within {CONNECT_WITHIN_S:.0f} s: it is {status.connection}"
-                )
-            await self._clock.sleep(POLL_S)
+        await self._drivers.mirror().down(name)
 
     async def _first_sync(self, job: JobContext) -> None:
         name = job.parameters["name"]
         # Killed in the middle of its declaration, the sync may have left the sides apart; repeating either is safe.
         await self._sides.connect(self._document(job))
-        await self._wait_connected(name)
+        await self._waits.connected(name)
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
             await self._drivers.mirror().skip_first_sync(name)
         else:
-            await self._drivers.mirror().start_full_sync(name)
-        deadline_s = self._clock.boot_s() + CONNECT_WITHIN_S
-        while True:
-            status = await self._sides.status(name)
-            if all(v.disk is DiskState.UP_TO_DATE for v in status.volumes):
-                break
-            if self._clock.boot_s() > deadline_s:
-                raise VerificationError(f"the source of {name} is not UpToDate after its first sync was declared")
-            await self._clock.sleep(POLL_S)
+            await self._drivers.mirror().start_full_sync(await self._sides.spec(self._document(job)))
+        status = await self._waits.until(
+            name,
+            lambda found: all(v.disk is DiskState.UP_TO_DATE for v in found.volumes),
+            "was not UpToDate on its source",
+        )
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO and not status.is_in_sync:
             raise VerificationError(f"the sides of {name} are not equal after both were zeroed")
 
     async def _record_partner(self, job: JobContext) -> None:
-        document = replace(self._document(job), started_at=job.facts.get("started_at") or self._clock.now().isoformat())
-        job.facts["started_at"] = document.started_at
-        self._keep(job, document)
+        at = job.facts.get("started_at") or self._clock.now().isoformat()
+        job.facts["started_at"] = at
+        how = str(job.parameters["first_sync"])
+        first_sync = FirstSyncRecord(how, at, job.job_id, tuple(job.facts.get("proof", ())))
+        self._keep(job, replace(self._document(job), started_at=at, first_sync=first_sync))
         await self._ask(job, "mirror.adopt")
 
     async def _forget_partner(self, job: JobContext) -> None:
@@ -206,7 +227,7 @@ class MirrorJobs:
     async def _forget_here(self, job: JobContext) -> None:
         await self._sides.forget(job.parameters["name"])
 
-    # --- delete, start, stop, verify ---
+    # --- delete, start, stop ---
 
     async def _note_document(self, job: JobContext) -> None:
         self._keep(job, await self._kept.get(job.parameters["name"]))
@@ -215,7 +236,7 @@ class MirrorJobs:
         await self._ask(job, "mirror.discard", destroy_made=False)
 
     async def _release_here(self, job: JobContext) -> None:
-        await self._sides.discard(self._document(job), destroy_made=False)
+        await self._sides.discard(self._document(job), destroy_made=False, was_in_use=True)
         await self._hooks.tell("mirror_changed", mirror=job.parameters["name"], what="deleted")
 
     async def _note_started(self, job: JobContext) -> None:
@@ -227,7 +248,7 @@ class MirrorJobs:
     async def _start(self, job: JobContext) -> None:
         await self._ask(job, "mirror.connect")
         await self._sides.connect(self._document(job))
-        await self._wait_connected(job.parameters["name"])
+        await self._waits.connected(job.parameters["name"])
         job.result = await self._mirrors.get(job.parameters["name"])
 
     async def _stop(self, job: JobContext) -> None:
@@ -235,29 +256,31 @@ class MirrorJobs:
         await self._drivers.mirror().disconnect(name)
         await self._partner.call("mirror.disconnect", {"name": name}, job_id=job.job_id)
 
+    async def _change_here(self, job: JobContext) -> None:
+        given = job.parameters
+        limits = from_plain(SyncLimits, given["limits"])
+        schedule = from_plain(Schedule, given["schedule"]) if given["schedule"] is not None else None
+        document = replace(await self._kept.get(given["name"]), limits=limits, schedule=schedule)
+        self._keep(job, document)
+        await self._sides.change(document)
+
+    async def _change_there(self, job: JobContext) -> None:
+        await self._ask(job, "mirror.change")
+        job.result = await self._mirrors.get(job.parameters["name"])
+
+    async def _pause(self, job: JobContext) -> None:
+        await self._drivers.mirror().pause_sync(job.parameters["name"])
+
+    async def _resume(self, job: JobContext) -> None:
+        # Either side may have paused it.
+        await self._drivers.mirror().resume_sync(job.parameters["name"])
+        await self._partner.call("mirror.resume-sync", {"name": job.parameters["name"]}, job_id=job.job_id)
+
     async def _note_stopped(self, job: JobContext) -> None:
         name = job.parameters["name"]
         self._keep(job, await self._mirrors.mark_started(name, is_started=False, at=None))
         await self._ask(job, "mirror.adopt")
         job.result = await self._mirrors.get(name)
-
-    async def _verify(self, job: JobContext) -> None:
-        name = job.parameters["name"]
-        status = await self._sides.status(name)
-        if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
-            await self._drivers.mirror().verify(name)
-        while True:
-            await self._clock.sleep(POLL_S)
-            status = await self._sides.status(name)
-            if status.connection is not ConnectionState.CONNECTED:
-                raise UnavailableError(f"the mirror {name} lost its connection while it was verified")
-            if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
-                break
-            done = [v.done_percent for v in status.volumes if v.done_percent is not None]
-            await job.progress(min(done) if done else None, "comparing both sides")
-        out_of_sync_bytes = sum(v.out_of_sync_bytes for v in status.volumes)
-        job.result = {"out_of_sync_bytes": out_of_sync_bytes, "is_equal": out_of_sync_bytes == 0}
-        await job.log(f"verified: {out_of_sync_bytes} bytes out of sync")
 
 
 def _with_devices(

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 from holdfast.errors import ConflictError, NotFoundError, Reason, RefusedError
-from holdfast.hooks.replication import MirrorStatus
-from holdfast.hooks.volume import VolumeKind, VolumeSpec
+from holdfast.hooks.base import Can
+from holdfast.hooks.replication import DiskState, MirrorSpec, MirrorStatus
+from holdfast.hooks.volume import VolumeSpec
 from holdfast.services.documents import MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.partner import PeerHandler
 from holdfast.services.plans import Plans
 from holdfast.store.intent import Intents
-from holdfast.values import from_plain, to_plain
+from holdfast.store.secrets import Secrets
+from holdfast.values import Secret, from_plain, to_plain
 
 FIRST_PORT = 7790
 LAST_PORT = 7989
+# 48 characters: DRBD takes at most 63.
+SECRET_BYTES = 24
 
 
 class MirrorSides:
@@ -32,6 +37,7 @@ class MirrorSides:
         volumes: Intents[VolumeDocument],
         drivers: Drivers,
         plans: Plans,
+        secrets: Secrets,
         *,
         node: str,
         replication_address: str,
@@ -40,6 +46,7 @@ class MirrorSides:
         self._volumes = volumes
         self._drivers = drivers
         self._plans = plans
+        self._secrets = secrets
         self._node = node
         self._address = replication_address
 
@@ -56,6 +63,8 @@ class MirrorSides:
             "mirror.discard": self._on_discard,
             "mirror.adopt": self._on_adopt,
             "mirror.forget": self._on_forget,
+            "mirror.change": self._on_change,
+            "mirror.resume-sync": self._on_resume_sync,
         }
 
     async def own_address(self) -> str:
@@ -79,6 +88,20 @@ class MirrorSides:
             "free_bytes": {pool.name: pool.free_bytes for pool in pools},
         }
 
+    async def spec(self, document: MirrorDocument) -> MirrorSpec:
+        """The mirror as this node's driver takes it, with the peers' secret."""
+        secret = await self._secrets.get(document.secret_reference) if document.is_authenticated else None
+        return document.spec(self._node, secret)
+
+    async def make_secret(self, document: MirrorDocument) -> str:
+        """The peers' secret, made if there is none: for the partner, over mutual TLS, and for nobody else."""
+        try:
+            return (await self._secrets.get(document.secret_reference)).reveal()
+        except NotFoundError:
+            made = token_hex(SECRET_BYTES)
+            await self._secrets.keep(document.secret_reference, Secret(made))
+            return made
+
     async def status(self, name: str) -> MirrorStatus:
         """This side as the kernel has it."""
         return await self._drivers.mirror().status(name)
@@ -97,13 +120,13 @@ class MirrorSides:
                 remedy = f"delete it there, or give the volume on {document.source} another name"
                 raise ConflictError(text, reasons=[Reason("name-taken", text, remedy)])
             pool = member.pools[self._node]
-            blank = VolumeDocument(member.volume, pool, member.size_bytes, VolumeKind.ISCSI, made_for=mine)
+            blank = VolumeDocument(member.volume, pool, member.size_bytes, member.kind, made_for=mine)
             if kept is None:
                 await self._refuse_unknown_volume(pool, member.volume)
                 # Recorded first: an undo may only ever reach a volume that is known to be this mirror's own.
                 await self._volumes.put(member.volume, blank)
             volume = await self._drivers.volume().create_volume(
-                VolumeSpec(pool, member.volume, member.size_bytes, VolumeKind.ISCSI)
+                VolumeSpec(pool, member.volume, member.size_bytes, member.kind)
             )
             if volume.size_bytes != member.size_bytes:
                 raise ConflictError(
@@ -125,50 +148,77 @@ class MirrorSides:
         driver = self._drivers.mirror()
         devices = {}
         for member in document.members:
-            size_bytes = driver.metadata_bytes(member.size_bytes)
+            size_bytes = member.metadata_bytes or driver.metadata_bytes(member.size_bytes)
             pool = member.pools[self._node]
             devices[member.volume] = await self._drivers.volume().create_metadata(pool, member.volume, size_bytes)
         return devices
 
     async def zero(self, document: MirrorDocument) -> None:
         """Make this side's volumes read zero. The caller has proof that nobody's data is on them."""
-        for volume in document.spec(self._node).volumes:
+        for volume in (await self.spec(document)).volumes:
             await self._drivers.mirror().zero(volume.device, lambda done, size: None)
 
     async def attach(self, document: MirrorDocument) -> None:
         """Write the metadata if there is none yet, and configure the mirror in the kernel."""
-        spec = document.spec(self._node)
+        spec = await self.spec(document)
         await self._drivers.mirror().create_metadata(spec)
         await self._drivers.mirror().attach(spec)
 
     async def connect(self, document: MirrorDocument) -> MirrorStatus:
         """Let this side connect."""
-        return await self._drivers.mirror().connect(document.spec(self._node))
+        return await self._drivers.mirror().connect(await self.spec(document))
 
-    async def discard(self, document: MirrorDocument, *, destroy_made: bool) -> None:
-        """Take this side down and remove its metadata; with `destroy_made` also the volumes made for it. Repeatable."""
+    async def discard(self, document: MirrorDocument, *, destroy_made: bool, was_in_use: bool) -> None:
+        """Take this side down and remove its metadata; with `destroy_made` also the volumes made for it. Repeatable.
+
+        Of a mirror that was in use, a copy that is not complete is marked so for good.
+        """
         driver = self._drivers.mirror()
+        if was_in_use:
+            await self._mark_torn(document)
         await driver.down(document.name)
         for member in document.members:
             kept = await self._volumes.find(member.volume)
             if self._node in member.metadata_devices:
-                await driver.wipe_metadata(document.spec(self._node))
+                await driver.wipe_metadata(document.spec(self._node, None))
             pool = member.pools[self._node]
             await self._drivers.volume().delete_metadata(pool, member.volume)
-            if kept is None or kept.document.made_for != f"mirror:{document.name}":
+            if kept is None:
                 continue
-            if destroy_made:
+            volume = replace(kept.document, mirrored_as=None)
+            if volume.made_for != f"mirror:{document.name}":
+                await self._volumes.put(member.volume, volume)
+            elif destroy_made:
                 await self._drivers.volume().delete_volume(pool, member.volume)
                 await self._volumes.remove(member.volume)
             else:
-                await self._volumes.put(member.volume, replace(kept.document, made_for=None))
+                await self._volumes.put(member.volume, replace(volume, made_for=None))
+        await self._secrets.forget(document.secret_reference)
+
+    async def _mark_torn(self, document: MirrorDocument) -> None:
+        # Before the mirror goes down: afterwards nobody knows any more.
+        status = await self._drivers.mirror().status(document.name)
+        unusable = {volume.number for volume in status.volumes if volume.disk is DiskState.INCONSISTENT}
+        for number, member in enumerate(document.members):
+            kept = await self._volumes.find(member.volume)
+            if number in unusable and kept is not None:
+                await self._volumes.put(member.volume, replace(kept.document, is_torn=True))
 
     async def adopt(self, document: MirrorDocument) -> None:
         """Record the mirror as it was made, mark its volumes as used, and tell the monitor."""
         await self._kept.put(document.name, document)
         for member in document.members:
             volume = await self._volumes.get(member.volume)
-            await self._volumes.put(member.volume, replace(volume, is_blank=False))
+            device = self._drivers.mirror().device_path(member.minor)
+            await self._volumes.put(member.volume, replace(volume, is_blank=False, mirrored_as=device))
+        await self._plans.write_if_possible()
+
+    async def change(self, document: MirrorDocument) -> None:
+        """Record a mirror that was changed, and make its limits hold in the kernel."""
+        await self._kept.put(document.name, document)
+        driver = self._drivers.mirror()
+        if (await driver.status(document.name)).is_up and Can.MIRROR_SYNC_CONTROL in driver.can:
+            await driver.limit_sync(document.name, document.limits)
         await self._plans.write_if_possible()
 
     async def forget(self, name: str) -> None:
@@ -186,6 +236,8 @@ class MirrorSides:
 
     async def _on_prepare(self, body: dict[str, Any], job_id: str | None) -> Any:
         document = _document(body)
+        if document.is_authenticated:
+            await self._secrets.keep(document.secret_reference, Secret(body["secret"]))
         devices = await self.make_volumes(document)
         return {"devices": devices, "metadata_devices": await self.make_metadata(document)}
 
@@ -207,10 +259,17 @@ class MirrorSides:
         await self._drivers.mirror().disconnect(body["name"])
 
     async def _on_discard(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.discard(_document(body), destroy_made=body["destroy_made"])
+        destroy_made = body["destroy_made"]
+        await self.discard(_document(body), destroy_made=destroy_made, was_in_use=not destroy_made)
 
     async def _on_adopt(self, body: dict[str, Any], job_id: str | None) -> Any:
         await self.adopt(_document(body))
+
+    async def _on_change(self, body: dict[str, Any], job_id: str | None) -> Any:
+        await self.change(_document(body))
+
+    async def _on_resume_sync(self, body: dict[str, Any], job_id: str | None) -> Any:
+        await self._drivers.mirror().resume_sync(body["name"])
 
     async def _on_forget(self, body: dict[str, Any], job_id: str | None) -> Any:
         await self.forget(body["name"])

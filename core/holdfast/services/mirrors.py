@@ -14,16 +14,21 @@ from holdfast.errors import (
     NotFoundError,
     Reason,
     RefusedError,
-    UnsupportedError,
 )
-from holdfast.hooks.replication import MirrorStatus, ReplicationState
+from holdfast.hooks.replication import MirrorStatus, SyncLimits
 from holdfast.hooks.volume import VolumeKind
+from holdfast.planning.mirror_alerts import MirrorFacts, alerts
+from holdfast.planning.schedules import Schedule
+from holdfast.planning.schedules import check as check_schedule
 from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import MirrorDocument, VolumeDocument
+from holdfast.services.documents import Dependent, FirstSyncRecord, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_history import MirrorHistories, Verification
 from holdfast.services.mirror_sides import MirrorSides
+from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.partner import PartnerLink
+from holdfast.services.split_brain import SplitBrains
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain
 
@@ -43,6 +48,8 @@ class SideView:
 
     node: str
     address: str
+    devices: dict[str, str]
+    """The logical volume of each volume."""
     status: MirrorStatus | None
     unknown: str | None
 
@@ -63,6 +70,14 @@ class MirrorView:
     this_node: SideView
     other_node: SideView
     is_in_sync: bool
+    has_split_brain: bool
+    is_authenticated: bool
+    limits: SyncLimits
+    schedule: Schedule | None
+    next_verification_at: str | None
+    last_verification: Verification | None
+    first_sync: FirstSyncRecord | None
+    alerts: tuple[Reason, ...]
 
 
 class Mirrors:
@@ -77,6 +92,9 @@ class Mirrors:
         dependents: Dependents,
         partner: PartnerLink,
         sides: MirrorSides,
+        histories: MirrorHistories,
+        split_brains: SplitBrains,
+        verify: MirrorVerify,
         *,
         node: str,
     ) -> None:
@@ -87,6 +105,9 @@ class Mirrors:
         self._dependents = dependents
         self._partner = partner
         self._sides = sides
+        self._histories = histories
+        self._split_brains = split_brains
+        self._verify = verify
         self._node = node
 
     async def list(self) -> tuple[MirrorView, ...]:
@@ -106,7 +127,10 @@ class Mirrors:
         except HoldfastError as reason:
             unknown = reason.message
         is_source = self._node == document.source
-        other = document.destination if is_source else document.source
+        other = document.other(self._node)
+        history = await self._histories.get(document.name)
+        has_split_brain = history.split_brain_at is not None
+        due = await self._verify.next_verification(document)
         return MirrorView(
             name=document.name,
             task=document.name if is_source else f"{document.name}-reverse",
@@ -116,10 +140,23 @@ class Mirrors:
             volumes=tuple(member.volume for member in document.members),
             is_started=document.is_started,
             started_at=document.started_at,
-            this_node=SideView(self._node, document.addresses[self._node], here, None),
-            other_node=SideView(other, document.addresses[other], there, unknown),
+            this_node=_side(document, self._node, here, None),
+            other_node=_side(document, other, there, unknown),
             is_in_sync=here.is_in_sync,
+            has_split_brain=has_split_brain,
+            is_authenticated=document.is_authenticated,
+            limits=document.limits,
+            schedule=document.schedule,
+            next_verification_at=due.isoformat() if due is not None else None,
+            last_verification=history.verifications[0] if history.verifications else None,
+            first_sync=document.first_sync,
+            alerts=alerts(MirrorFacts(here, document.is_started, has_split_brain, history.unrepaired_bytes)),
         )
+
+    async def verifications(self, name: str) -> tuple[Verification, ...]:
+        """What comparisons of both sides found, the newest first. Raises NotFoundError."""
+        await self._kept.get(name)
+        return (await self._histories.get(name)).verifications
 
     async def create(
         self, name: str, volumes: Sequence[str], first_sync: FirstSync, *, validate_only: bool
@@ -132,8 +169,10 @@ class Mirrors:
             self._drivers.mirror()
             # Without somebody who answers its fence requests a source would freeze for ever at the first loss.
             self._drivers.failover()
-            for volume in volumes:
-                await self._check_volume(volume, first_sync)
+            kinds = {await self._check_volume(volume, first_sync) for volume in volumes}
+            if VolumeKind.NAS in kinds and len(kinds) > 1:
+                text = "file systems and block volumes cannot be in one mirror: a failover group moves only the latter"
+                raise InvalidError(text, reasons=[Reason("mixed-kinds", text, "make a mirror for each", "volumes")])
             await self._partner.refuse_if_clocks_differ()
             await self._sides.own_address()
 
@@ -144,36 +183,44 @@ class Mirrors:
         locks = [f"volume:{volume}" for volume in volumes]
         return await self._jobs.start("mirror.create", f"mirror:{name}", parameters, locks=locks, check=check)
 
-    async def _check_volume(self, name: str, first_sync: FirstSync) -> None:
+    async def _check_volume(self, name: str, first_sync: FirstSync) -> VolumeKind:
         try:
             document = await self._volumes.get(name)
         except NotFoundError as reason:
             field = Reason("unknown-volume", reason.message, "name a volume of this node", "volumes")
             raise InvalidError(reason.message, reasons=[field]) from reason
-        if document.kind is VolumeKind.NAS:
-            text = f"{name} is of kind nas, and only volumes of kind iscsi and fc can be mirrored as yet"
-            raise UnsupportedError(
-                text, reasons=[Reason("kind", text, "mirror a volume of kind iscsi or fc", "volumes")]
-            )
-        refuse_if_used(f"the volume {name}", await self._dependents.of_volume(name))
+        if document.is_torn:
+            text = f"the volume {name} is a copy that never was complete"
+            raise RefusedError(text, reasons=[Reason("torn", text, "mirror the side that has the data", "volumes")])
+        # Shares and their tasks use the directory, which stays where it is; everybody else uses the device.
+        users = await self._dependents.of_volume(name)
+        refuse_if_used(
+            f"the volume {name}", [d for d in users if not (_is_file(d) and document.kind is VolumeKind.NAS)]
+        )
         if first_sync is FirstSync.ZERO and not document.is_blank:
             text = f"the volume {name} may hold data, and zeroing would destroy it"
             raise RefusedError(text, reasons=[Reason("not-blank", text, "use first_sync full", "first_sync")])
+        return document.kind
 
     async def delete(self, name: str, *, validate_only: bool) -> str | None:
         """Take a mirror apart. The volumes of both nodes stay, each with its copy."""
 
         async def check() -> None:
-            await self._kept.get(name)
+            document = await self._kept.get(name)
             refuse_if_used(f"the mirror {name}", await self._dependents.of_mirror(name))
+            has_files = any(member.kind is VolumeKind.NAS for member in document.members)
+            if has_files and document.source != self._node:
+                text = f"the file systems of the mirror {name} are mounted on {document.source}"
+                raise RefusedError(text, reasons=[Reason("not-source", text, f"ask {document.source} to delete it")])
 
         return await self._start("mirror.delete", name, check, validate_only=validate_only)
 
     async def start(self, name: str, *, validate_only: bool) -> str | None:
-        """Connect both sides and keep them connected."""
+        """Connect both sides and keep them connected. Refused while they are diverged."""
 
         async def check() -> None:
             await self._kept.get(name)
+            await self._split_brains.refuse_if_split(name)
 
         return await self._start("mirror.start", name, check, validate_only=validate_only)
 
@@ -186,17 +233,42 @@ class Mirrors:
 
         return await self._start("mirror.stop", name, check, validate_only=validate_only)
 
-    async def verify(self, name: str, *, validate_only: bool) -> str | None:
-        """Compare both sides online; the job's result says how many bytes differ."""
+    async def change(
+        self,
+        name: str,
+        limits: SyncLimits | None,
+        schedule: Schedule | None,
+        *,
+        with_schedule: bool,
+        validate_only: bool,
+    ) -> str | None:
+        """Change how fast resyncs may be, and when it is verified by itself; what is not given stays."""
 
         async def check() -> None:
             await self._kept.get(name)
-            status = await self._sides.status(name)
-            if any(v.replication is not ReplicationState.ESTABLISHED for v in status.volumes) or not status.volumes:
-                text = f"the mirror {name} is not connected and quiet: {status.connection}"
-                raise RefusedError(text, reasons=[Reason("not-connected", text, "start it, or wait for the resync")])
+            if schedule is not None:
+                check_schedule(schedule)
+            if limits is not None and limits.max_bytes_s and (limits.min_bytes_s or 0) > limits.max_bytes_s:
+                text = "the least rate of a resync is above the most"
+                raise InvalidError(text, reasons=[Reason("bad-limits", text, "correct one of them", "min_bytes_s")])
 
-        return await self._start("mirror.verify", name, check, validate_only=validate_only)
+        await check()
+        if validate_only:
+            return None
+        document = await self._kept.get(name)
+        document = replace(document, limits=limits or document.limits)
+        document = replace(document, schedule=schedule) if with_schedule else document
+        parameters = {"name": name, "limits": document.limits, "schedule": document.schedule}
+        return await self._jobs.start("mirror.change", f"mirror:{name}", parameters, check=check)
+
+    async def hold_sync(self, name: str, *, is_held: bool, validate_only: bool) -> str | None:
+        """Pause a resync, or let it go on."""
+
+        async def check() -> None:
+            await self._kept.get(name)
+
+        kind = "mirror.pause-sync" if is_held else "mirror.resume-sync"
+        return await self._start(kind, name, check, validate_only=validate_only)
 
     async def _start(self, kind: str, name: str, check: Any, *, validate_only: bool) -> str | None:
         if validate_only:
@@ -209,3 +281,12 @@ class Mirrors:
         document = replace(await self._kept.get(name), is_started=is_started, started_at=at)
         await self._kept.put(name, document)
         return document
+
+
+def _side(document: MirrorDocument, node: str, status: MirrorStatus | None, unknown: str | None) -> SideView:
+    devices = {member.volume: member.devices[node] for member in document.members}
+    return SideView(node, document.addresses[node], devices, status, unknown)
+
+
+def _is_file(dependent: Dependent) -> bool:
+    return dependent.noun in ("share", "replication-task", "replica-share")

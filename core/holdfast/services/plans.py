@@ -154,8 +154,12 @@ class Plans:
         )
         served = {name for group in groups.values() for name in group.targets}
         targets = [await self.target(t) for name, t in (await self._targets.all()).items() if name in served]
-        specs = tuple(m.spec(self._node) for m in (await self._mirrors.all()).values())
+        specs = tuple([await self._mirror_spec(m) for m in (await self._mirrors.all()).values()])
         return PlanFile(plan, specs, tuple(targets))
+
+    async def _mirror_spec(self, document: MirrorDocument) -> MirrorSpec:
+        secret = await self._secrets.get(document.secret_reference) if document.is_authenticated else None
+        return document.spec(self._node, secret)
 
     async def target(self, document: TargetDocument) -> TargetSpec:
         """A target's specification, with the addresses of the group that serves it."""

@@ -7,16 +7,21 @@ from collections.abc import Awaitable, Callable
 
 from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Can
+from holdfast.hooks.replication import ConnectionState
+from holdfast.hooks.volume import VolumeKind
 from holdfast.services.discovery import Discovery
 from holdfast.services.documents import GroupDocument, MirrorDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.groups import Groups
+from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.partner import PartnerLink
 from holdfast.services.plans import Plans
 from holdfast.services.pools import Pools
 from holdfast.services.replicas import Replicas
+from holdfast.services.split_brain import SplitBrains
 from holdfast.services.target_jobs import TargetJobs
 from holdfast.services.volumes import Volumes
 from holdfast.store.intent import Intents
@@ -37,6 +42,8 @@ class Reconciler:
         volumes: Volumes,
         replicas: Replicas,
         sides: MirrorSides,
+        mounts: MirrorMounts,
+        split_brains: SplitBrains,
         groups: Groups,
         targets: TargetJobs,
         discovery: Discovery,
@@ -44,6 +51,7 @@ class Reconciler:
         group_documents: Intents[GroupDocument],
         plans: Plans,
         partner: PartnerLink,
+        jobs: Jobs,
         drivers: Drivers,
         events: Events,
         clock: Clock,
@@ -52,6 +60,8 @@ class Reconciler:
         self._volumes = volumes
         self._replicas = replicas
         self._sides = sides
+        self._mounts = mounts
+        self._split_brains = split_brains
         self._groups = groups
         self._targets = targets
         self._discovery = discovery
@@ -59,6 +69,7 @@ class Reconciler:
         self._group_documents = group_documents
         self._plans = plans
         self._partner = partner
+        self._jobs = jobs
         self._drivers = drivers
         self._events = events
         self._clock = clock
@@ -76,6 +87,7 @@ class Reconciler:
             await self._try(drift, "agent", self._replicas.apply)
         if self._drivers.has("mirror"):
             await self._try(drift, "mirrors", self._connect_lone_mirrors)
+            await self._try(drift, "mirrored file systems", self._mount_mirrored)
         if self._drivers.has("target"):
             if Can.TARGET_DISCOVERY in self._drivers.target().can:
                 await self._try(drift, "discovery", self._discovery.apply)
@@ -120,9 +132,24 @@ class Reconciler:
 
     async def _connect_lone_mirrors(self) -> None:
         grouped = {group.mirror for group in (await self._group_documents.all()).values()}
+        split = []
         for document in (await self._mirrors.all()).values():
-            if document.name not in grouped and document.is_started:
+            status = await self._sides.status(document.name)
+            is_apart = status.is_up and status.connection is ConnectionState.STANDALONE
+            if is_apart and document.is_started and await self._split_brains.look(document.name):
+                split.append(f"the sides of {document.name} have diverged, and a person must choose the survivor")
+            elif self._jobs.is_held(f"mirror:{document.name}"):
+                continue  # it is the job's, which may just be taking it apart
+            elif document.name not in grouped and document.is_started:
                 await self._sides.connect(document)
+            elif document.name not in grouped and any(m.kind is VolumeKind.NAS for m in document.members):
+                await self._sides.attach(document)  # a stopped mirror's file system is still served
+        if split:
+            raise HoldfastError("; ".join(split))
+
+    async def _mount_mirrored(self) -> None:
+        if failed := await self._mounts.restore():
+            raise HoldfastError("; ".join(failed))
 
     async def _adopt_groups(self) -> None:
         for name in await self._groups.adopt_newer():

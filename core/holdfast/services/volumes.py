@@ -88,7 +88,9 @@ class Volumes:
         if document.kind is VolumeKind.NAS and actual is not None:
             if await self._is_mounted(document, actual):
                 mounted_at = str(self.directory(document))
-            else:
+            elif document.is_torn:
+                drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
+            elif document.made_for is None:
                 drift.append(f"it is not mounted at {self.directory(document)}")
         return VolumeView(
             document.name,
@@ -103,7 +105,24 @@ class Volumes:
         )
 
     async def _is_mounted(self, document: VolumeDocument, actual: Volume) -> bool:
-        return await self._drivers.volume().is_mounted(actual.device, str(self.directory(document)))
+        device = document.mirrored_as or actual.device
+        return await self._drivers.volume().is_mounted(device, str(self.directory(document)))
+
+    async def directory_of(self, name: str) -> Path:
+        """Where a NAS volume is mounted, or would be."""
+        return self.directory(await self._kept.get(name))
+
+    async def set_mirrored(self, name: str, device: str | None) -> None:
+        """Note the mirrored device above a volume, or that there is none any more."""
+        await self._kept.put(name, replace(await self._kept.get(name), mirrored_as=device))
+
+    async def mount(self, name: str) -> None:
+        """Mount a NAS volume, by its mirrored device if it has one."""
+        document = await self._kept.get(name)
+        device = document.mirrored_as
+        if device is None:
+            device = (await self._drivers.volume().get_volume(document.pool, name)).device
+        await self._drivers.volume().mount(device, str(self.directory(document)))
 
     async def mounted_directory(self, name: str) -> Path:
         """Where the file system of a NAS volume lies now.
@@ -179,10 +198,11 @@ class Volumes:
         """Mount every NAS volume, as after a boot; return in sentences what could not be."""
         failed = []
         for document in (await self._kept.all()).values():
-            if document.kind is VolumeKind.NAS:
+            # A mirrored one is the mirror's to mount; a copy that is not complete is nobody's.
+            is_ours = document.mirrored_as is None and document.made_for is None and not document.is_torn
+            if document.kind is VolumeKind.NAS and is_ours:
                 try:
-                    volume = await self._drivers.volume().get_volume(document.pool, document.name)
-                    await self._drivers.volume().mount(volume.device, str(self.directory(document)))
+                    await self.mount(document.name)
                 except Exception as reason:  # one broken volume must not keep the others from being served
                     failed.append(f"the volume {document.name} could not be mounted: {reason}")
         return tuple(failed)

@@ -22,6 +22,14 @@ class Secrets:
             await change.execute("INSERT INTO secrets (id, value) VALUES (?, ?)", (reference, value.reveal()))
         return reference
 
+    async def keep(self, reference: str, value: Secret) -> None:
+        """Keep a secret under a reference of the caller's own, in the place of an older one."""
+        async with self._database.change() as change:
+            await change.execute(
+                "INSERT INTO secrets (id, value) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET value=excluded.value",
+                (reference, value.reveal()),
+            )
+
     async def get(self, reference: str) -> Secret:
         """The secret itself. Raises NotFoundError."""
         rows = await self._database.rows("SELECT value FROM secrets WHERE id=?", (reference,))

@@ -65,6 +65,8 @@ class MemoryVolumes(VolumeDriver):
         self.held: set[str] = set()
         """Devices and mount points that somebody uses."""
         self.mounts: dict[str, Mounted] = {}
+        self.above: dict[str, str] = {}
+        """Mirrored devices: what is on each is on the device below it."""
 
     def reboot(self) -> None:
         """Forget what a boot forgets."""
@@ -221,11 +223,11 @@ class MemoryVolumes(VolumeDriver):
     # --- file systems ---
 
     def _files(self, device: str) -> Path:
-        return self.content / device.removeprefix("/dev/")
+        return self.content / self.above.get(device, device).removeprefix("/dev/")
 
     async def mount(self, device: str, directory: str, *, read_only: bool = False) -> None:
         """See VolumeDriver."""
-        if device not in self.active:
+        if self.above.get(device, device) not in self.active:
             raise NotFoundError(f"there is no device {device}")
         if directory in self.mounts:
             if self.mounts[directory] != Mounted(device, read_only):

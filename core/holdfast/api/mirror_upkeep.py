@@ -1,0 +1,131 @@
+"""`/v1/mirrors/{mirror}/…`: comparing, mending, resyncs, and the case file of a split brain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from holdfast.api.fields import Name, NoFields
+from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
+from holdfast.hooks.replication import SyncLimits
+from holdfast.planning.schedules import Schedule
+from holdfast.services.mirror_verify import MirrorVerify
+from holdfast.services.mirrors import Mirrors
+from holdfast.services.split_brain import SplitBrains
+from holdfast.services.split_brain_jobs import SplitBrainJobs
+
+_RATE = validate.Range(min=1024 * 1024, max=4096 * 1024 * 1024)
+
+
+class LimitsSchema(Schema):
+    """How fast a resync may be; null is what the plugin's settings say."""
+
+    max_bytes_s = fields.Integer(strict=True, load_default=None, allow_none=True, validate=_RATE)
+    min_bytes_s = fields.Integer(strict=True, load_default=None, allow_none=True, validate=_RATE)
+
+
+class ScheduleSchema(Schema):
+    """Either every so many hours, or weekdays (0 is Monday) with a time of day in UTC."""
+
+    every_hours = fields.Integer(strict=True, load_default=None, allow_none=True)
+    weekdays = fields.List(fields.Integer(strict=True), load_default=list, validate=validate.Length(max=7))
+    time_of_day = fields.String(load_default=None, allow_none=True)
+
+
+class MirrorChangeSchema(Schema):
+    """What is to be different; what is not given stays. A schedule of null ends it."""
+
+    limits = fields.Nested(LimitsSchema)
+    schedule = fields.Nested(ScheduleSchema, allow_none=True)
+
+
+class ResolveSchema(Schema):
+    """The node whose data is kept on both sides."""
+
+    survivor = Name(required=True)
+
+
+def routes(
+    mirrors: Mirrors, verify: MirrorVerify, split_brains: SplitBrains, split_brain_jobs: SplitBrainJobs
+) -> tuple[Route, ...]:
+    """The routes of a mirror's upkeep."""
+
+    async def change(call: Call) -> Started:
+        body = call.body
+        limits = SyncLimits(**body["limits"]) if "limits" in body else None
+        given = body.get("schedule")
+        schedule = None
+        if given is not None:
+            schedule = Schedule(given["every_hours"], tuple(sorted(set(given["weekdays"]))), given["time_of_day"])
+        job = await mirrors.change(
+            call.path["mirror"],
+            limits,
+            schedule,
+            with_schedule="schedule" in body,
+            validate_only=call.validate_only,
+        )
+        return Started(job)
+
+    async def start_verify(call: Call) -> Started:
+        return Started(await verify.verify(call.path["mirror"], validate_only=call.validate_only))
+
+    async def show_verifications(call: Call) -> Page:
+        return Page(await mirrors.verifications(call.path["mirror"]))
+
+    async def show_repair(call: Call) -> Any:
+        return await verify.plan_repair(call.path["mirror"])
+
+    async def repair(call: Call) -> Started:
+        name = call.path["mirror"]
+        await mirrors.get(name)
+        call.confirm(name)
+        return Started(await verify.repair(name, validate_only=call.validate_only))
+
+    async def pause(call: Call) -> Started:
+        return Started(await mirrors.hold_sync(call.path["mirror"], is_held=True, validate_only=call.validate_only))
+
+    async def resume(call: Call) -> Started:
+        return Started(await mirrors.hold_sync(call.path["mirror"], is_held=False, validate_only=call.validate_only))
+
+    async def show_case(call: Call) -> Any:
+        return await split_brains.case(call.path["mirror"])
+
+    async def resolve(call: Call) -> Started:
+        name = call.path["mirror"]
+        await mirrors.get(name)
+        call.confirm(name)
+        job = await split_brain_jobs.resolve(name, call.body["survivor"], validate_only=call.validate_only)
+        return Started(job)
+
+    one = "/v1/mirrors/{mirror}"
+
+    def post(word: str, summary: str, handler: Any, *, body: type[Schema] = NoFields, destroys: bool = False) -> Route:
+        query = DestroyQuery if destroys else ChangeQuery
+        return Route("POST", f"{one}/{word}", summary, handler, body=body, query=query, changes=True)
+
+    return (
+        Route(
+            "PATCH",
+            one,
+            "Change the limits of resyncs, or when it is verified.",
+            change,
+            body=MirrorChangeSchema,
+            query=ChangeQuery,
+            changes=True,
+        ),
+        post("verify", "Compare both sides online.", start_verify),
+        Route("GET", f"{one}/verifications", "What comparisons found, newest first.", show_verifications),
+        Route("GET", f"{one}/repair", "What a repair would overwrite, and where.", show_repair),
+        post("repair", "Make both sides equal where they were found to differ.", repair, destroys=True),
+        post("pause-sync", "Hold a resync where it is.", pause),
+        post("resume-sync", "Let a held resync go on.", resume),
+        Route("GET", f"{one}/split-brain", "The case file: how both sides diverged.", show_case),
+        post(
+            "resolve-split-brain",
+            "Keep the survivor's data on both sides, after snapshots of both.",
+            resolve,
+            body=ResolveSchema,
+            destroys=True,
+        ),
+    )

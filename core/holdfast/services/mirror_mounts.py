@@ -1,0 +1,112 @@
+"""The file systems of mirrored NAS volumes: they lie on the mirrored device of the source, and on no other."""
+
+from __future__ import annotations
+
+from holdfast.errors import HoldfastError, UnavailableError
+from holdfast.hooks.replication import ConnectionState, MirrorStatus, Role
+from holdfast.hooks.volume import VolumeKind
+from holdfast.services.documents import GroupDocument, MirrorDocument, MirrorMember
+from holdfast.services.drivers import Drivers
+from holdfast.services.jobs import Jobs
+from holdfast.services.volumes import Volumes
+from holdfast.store.intent import Intents
+
+
+class MirrorMounts:
+    """Moves mounts onto the mirrored device and off it. Every operation may be repeated."""
+
+    def __init__(
+        self,
+        kept: Intents[MirrorDocument],
+        groups: Intents[GroupDocument],
+        volumes: Volumes,
+        jobs: Jobs,
+        drivers: Drivers,
+        *,
+        node: str,
+    ) -> None:
+        self._kept = kept
+        self._groups = groups
+        self._volumes = volumes
+        self._jobs = jobs
+        self._drivers = drivers
+        self._node = node
+        self._waited: set[str] = set()
+        """Mirrors that were given the time between two looks to find their partner."""
+
+    async def leave_volumes(self, document: MirrorDocument) -> None:
+        """Unmount the volumes themselves, so that the mirror can take them. Raises BusyError naming who uses them.
+
+        From here on nobody but the mirror may have them: that is recorded first, since after a restart the
+        reconciler mounts what it finds unmounted.
+        """
+        for member in _file_systems(document):
+            device = self._drivers.mirror().device_path(member.minor)
+            await self._volumes.set_mirrored(member.volume, device)
+            await self._drivers.volume().unmount(str(await self._volumes.directory_of(member.volume)))
+
+    async def enter_volumes(self, document: MirrorDocument) -> None:
+        """Mount the volumes themselves again; the mirror has left them."""
+        for member in _file_systems(document):
+            await self._volumes.set_mirrored(member.volume, None)
+            await self._volumes.mount(member.volume)
+
+    async def enter_mirror(self, document: MirrorDocument) -> None:
+        """Become Primary and mount the mirrored devices: on the source, if there is a file system at all."""
+        found = _file_systems(document)
+        if not found or document.source != self._node:
+            return
+        if (await self._drivers.mirror().status(document.name)).role is not Role.PRIMARY:
+            await self._drivers.mirror().promote(document.name)
+        for member in found:
+            await self._volumes.mount(member.volume)
+
+    async def leave_mirror(self, document: MirrorDocument) -> None:
+        """Unmount the mirrored devices and become Secondary. Raises BusyError naming who uses them."""
+        found = _file_systems(document)
+        if not found or document.source != self._node:
+            return
+        for member in found:
+            await self._drivers.volume().unmount(str(await self._volumes.directory_of(member.volume)))
+        if (await self._drivers.mirror().status(document.name)).role is Role.PRIMARY:
+            await self._drivers.mirror().demote(document.name)
+
+    async def restore(self) -> tuple[str, ...]:
+        """Mount what is not, as after a boot; return in sentences what could not be."""
+        failed = []
+        for name in await self._kept.all():
+            try:
+                await self.restore_one(name)
+            except HoldfastError as reason:
+                failed.append(f"the file systems of the mirror {name} are not mounted: {reason.message}")
+        return tuple(failed)
+
+    async def restore_one(self, name: str) -> None:
+        """Mount what is not of one mirror, unless a group or a job has it.
+
+        Raises UnavailableError while it must wait for its partner.
+        """
+        kept = await self._kept.find(name)
+        if kept is None or not _file_systems(kept.document) or kept.document.source != self._node:
+            return
+        if self._jobs.is_held(f"mirror:{name}"):
+            return
+        if any(group.mirror == name for group in (await self._groups.all()).values()):
+            return
+        status = await self._drivers.mirror().status(name)
+        if status.role is not Role.PRIMARY and status.connection is not ConnectionState.CONNECTED:
+            self._refuse_too_early(kept.document, status)
+        self._waited.discard(name)
+        await self.enter_mirror(kept.document)
+
+    def _refuse_too_early(self, document: MirrorDocument, status: MirrorStatus) -> None:
+        """Alone it may go on only by the fence handler's word, for which it has to be late and not just early."""
+        if document.is_started and status.connection is ConnectionState.STANDALONE:
+            raise UnavailableError("it has left its partner")
+        if document.is_started and document.name not in self._waited:
+            self._waited.add(document.name)
+            raise UnavailableError("it waits for its partner")
+
+
+def _file_systems(document: MirrorDocument) -> list[MirrorMember]:
+    return [member for member in document.members if member.kind is VolumeKind.NAS]

@@ -1,0 +1,85 @@
+"""What is told of a mirror, and what about it needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfast.hooks.replication import (
+    ConnectionState,
+    DiskState,
+    MirrorStatus,
+    MirrorVolumeStatus,
+    ReplicationState,
+    Role,
+    Suspension,
+)
+from holdfast.planning.mirror_alerts import MirrorFacts, alerts
+from holdfast.planning.mirror_changes import changes
+
+U, I, D = DiskState.UP_TO_DATE, DiskState.INCONSISTENT, DiskState.DISKLESS  # noqa: E741 - as in a table
+VOLUME = MirrorVolumeStatus(0, "/dev/m0", U, U, ReplicationState.ESTABLISHED, 0, 0, 0, None)
+WELL = MirrorStatus("m", True, Role.PRIMARY, Role.SECONDARY, ConnectionState.CONNECTED, Suspension.NO, (VOLUME,))
+ABSENT = MirrorStatus("m", False, Role.UNKNOWN, Role.UNKNOWN, ConnectionState.UNKNOWN, Suspension.NO, ())
+
+
+def look(**volume: Any) -> MirrorStatus:
+    return replace(WELL, volumes=(replace(VOLUME, **volume),))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (None, WELL, []),
+        (WELL, WELL, []),
+        (WELL, replace(WELL, connection=ConnectionState.CONNECTING), ["connection"]),
+        (WELL, replace(WELL, connection=ConnectionState.UNKNOWN), []),
+        (WELL, replace(WELL, role=Role.SECONDARY), ["role"]),
+        (WELL, replace(WELL, peer_role=Role.PRIMARY), ["peer-role"]),
+        (WELL, replace(WELL, peer_role=Role.UNKNOWN), []),
+        (WELL, replace(WELL, suspended=Suspension.FENCING), ["suspended"]),
+        (WELL, look(disk=DiskState.FAILED), ["disk-lost"]),
+        (look(disk=DiskState.FAILED), look(disk=D), ["disk"]),
+        (WELL, look(peer_disk=DiskState.OUTDATED), ["peer-disk"]),
+        (WELL, look(peer_disk=DiskState.UNKNOWN), []),
+        (WELL, look(replication=ReplicationState.VERIFY), ["replication"]),
+        (WELL, look(sent_bytes=9, out_of_sync_bytes=4096), []),
+        (WELL, ABSENT, ["down"]),
+        (ABSENT, replace(WELL, connection=ConnectionState.UNKNOWN, volumes=()), ["up", "role", "peer-role"]),
+        (replace(WELL, volumes=()), WELL, ["volume-added"]),
+    ],
+)
+def test_what_is_different_is_told_once(before: MirrorStatus | None, now: MirrorStatus, expected: list[str]) -> None:
+    assert [change.kind for change in changes(before, now)] == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "expected"),
+    [
+        (WELL, {}, []),
+        (WELL, {"unrepaired_bytes": 4096}, ["out-of-sync"]),
+        (ABSENT, {}, ["not-up"]),
+        (ABSENT, {"is_started": False}, []),
+        (look(disk=D), {}, ["disk-lost"]),
+        (look(disk=I, replication=ReplicationState.SYNC_TARGET), {}, []),
+        (look(disk=I), {}, ["inconsistent"]),
+        (replace(WELL, connection=ConnectionState.CONNECTING), {}, ["not-connected"]),
+        (replace(WELL, connection=ConnectionState.STANDALONE), {}, ["standalone"]),
+        (replace(WELL, connection=ConnectionState.STANDALONE), {"is_started": False}, []),
+        (replace(WELL, connection=ConnectionState.STANDALONE), {"has_split_brain": True}, ["split-brain"]),
+        (
+            replace(WELL, connection=ConnectionState.CONNECTING, suspended=Suspension.FENCING),
+            {},
+            ["frozen", "not-connected"],
+        ),
+    ],
+)
+def test_what_needs_a_person_is_said_with_its_remedy(
+    status: MirrorStatus, more: dict[str, Any], expected: list[str]
+) -> None:
+    facts = MirrorFacts(status, **{"is_started": True, "has_split_brain": False, "unrepaired_bytes": 0, **more})
+    found = alerts(facts)
+    assert [alert.code for alert in found] == expected
+    assert all(alert.remedy for alert in found)

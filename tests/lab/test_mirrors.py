@@ -1,0 +1,239 @@
+"""Mirrors by the whole product on real kernels: file systems on them, comparing and mending, a real split brain."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from demo import files
+from demo.bed import PYTHON, Bed, StorageNode, wait_for
+from demo.client import Refused
+from demo.report import Report
+from lab import Lab
+from tests.lab.product import begin_anew, end
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(90, func_only=True)]
+
+MIB = 1 << 20
+DRBDSETUP = "/usr/lib/drbd/drbdsetup-84"
+IN_SYNC_WITHIN_S = 30.0
+TOLD_WITHIN_MS = 100.0
+
+
+@pytest.fixture(scope="module")
+def pair(lab_session: Lab) -> Iterator[Bed]:
+    """Two paired nodes with a pool each."""
+    bed = begin_anew(lab_session)
+    files.pair(bed, Report())
+    yield bed
+    end(bed)
+
+
+@pytest.fixture
+def bed(pair: Bed, lab_bed: Lab) -> Bed:
+    return pair
+
+
+def make(bed: Bed, name: str, kind: str, size_mib: int, first_sync: str) -> None:
+    wanted = {"pool": files.POOL, "name": name, "size_bytes": size_mib * MIB, "kind": kind}
+    bed.a.api.change("POST", "/v1/volumes", wanted)
+    bed.a.api.change("POST", "/v1/mirrors", {"name": f"m-{name}", "volumes": [name], "first_sync": first_sync})
+
+
+def mirror(storage: StorageNode, name: str) -> Any:
+    return storage.api.get(f"/v1/mirrors/{name}")
+
+
+def wait_in_sync(bed: Bed, name: str) -> None:
+    for storage in (bed.a, bed.b):
+        wait_for(lambda s=storage: mirror(s, name)["is_in_sync"], IN_SYNC_WITHIN_S, f"{name} is in sync")  # type: ignore[misc]
+
+
+def sh(storage: StorageNode, script: str) -> str:
+    return str(storage.node.run(["sh", "-ec", script]).stdout.decode())
+
+
+def minor_of(storage: StorageNode, name: str) -> int:
+    device = mirror(storage, name)["this_node"]["status"]["volumes"][0]["device"]
+    return int(device.removeprefix("/dev/drbd"))
+
+
+def test_a_file_system_with_data_moves_onto_its_mirror_and_back_and_outlives_a_power_cut(bed: Bed) -> None:
+    a = bed.a
+    wanted = {"pool": files.POOL, "name": "f", "size_bytes": 304 * MIB, "kind": "nas"}
+    directory = a.api.change("POST", "/v1/volumes", wanted)["result"]["mounted_at"]
+    sh(a, f"dd if=/dev/urandom of={directory}/data bs=1M count=40 status=none; sync")
+    before = sh(a, f"sha256sum {directory}/data").split()[0]
+
+    sh(a, f"exec 9>{directory}/held; sleep 1000 9>&9 & echo $! >/run/holder")
+    with pytest.raises(Refused) as refused:
+        a.api.change("POST", "/v1/mirrors", {"name": "m-f", "volumes": ["f"], "first_sync": "full"})
+    assert "in use" in str(refused.value)
+    assert a.api.get("/v1/volumes/f")["mounted_at"] == directory
+    assert bed.b.api.items("/v1/volumes") == []
+    sh(a, f"kill $(cat /run/holder); rm -f {directory}/held")
+
+    began_s = time.monotonic()
+    a.api.change("POST", "/v1/mirrors", {"name": "m-f", "volumes": ["f"], "first_sync": "full"})
+    print(f"the mount was moved by a job of {time.monotonic() - began_s:.1f} s")
+    device = mirror(a, "m-f")["this_node"]["status"]["volumes"][0]["device"]
+    assert f"{device} {directory} xfs" in sh(a, "cat /proc/mounts")
+    assert sh(a, f"sha256sum {directory}/data").split()[0] == before
+    wait_in_sync(bed, "m-f")
+    with pytest.raises(Refused):
+        bed.b.api.change("DELETE", "/v1/volumes/f?confirm=f")
+    sh(a, f"echo more >{directory}/more; sync")
+
+    a.node.cut()
+    a.node.boot()
+    a.api.wait_until_it_answers(IN_SYNC_WITHIN_S)
+    wait_for(lambda: a.api.get("/v1/volumes/f")["mounted_at"] == directory, 60, "the file system is mounted again")
+    assert f"{device} {directory} xfs" in sh(a, "cat /proc/mounts")
+    assert sh(a, f"cat {directory}/more") == "more\n"
+    wait_in_sync(bed, "m-f")
+
+    a.api.change("DELETE", "/v1/mirrors/m-f?confirm=m-f")
+    lower = a.api.get("/v1/volumes/f")
+    assert (lower["mounted_at"], lower["drift"]) == (directory, [])
+    assert device not in sh(a, "cat /proc/mounts")
+    assert sh(a, f"sha256sum {directory}/data").split()[0] == before
+    wait_for(lambda: bed.b.api.get("/v1/volumes/f")["mounted_at"] is not None, 60, "the copy is mounted on b")
+    there = bed.b.api.get("/v1/volumes/f")["mounted_at"]
+    assert sh(bed.b, f"sha256sum {there}/data").split()[0] == before
+    assert sh(bed.b, f"cat {there}/more") == "more\n"
+    for storage in (bed.a, bed.b):
+        storage.api.change("DELETE", "/v1/volumes/f?confirm=f")
+
+
+def test_what_differs_is_found_told_and_mended(bed: Bed) -> None:
+    make(bed, "v", "iscsi", 32, "zero")
+    lower = bed.b.api.get("/v1/volumes/v")["actual"]["device"]
+    sh(bed.b, f"dd if=/dev/urandom of={lower} bs=4k count=2 seek=100 oflag=direct status=none")
+    job = bed.a.api.change("POST", "/v1/mirrors/m-v/verify")
+    assert job["result"] == {"out_of_sync_bytes": 8192, "is_equal": False}
+    for storage in (bed.a, bed.b):
+        assert [alert["code"] for alert in mirror(storage, "m-v")["alerts"]] == ["out-of-sync"]
+    plan = bed.a.api.get("/v1/mirrors/m-v/repair")
+    assert (plan["kept_node"], plan["overwritten_node"], plan["total_bytes"]) == ("a", "b", 8192)
+    bed.a.api.change("POST", "/v1/mirrors/m-v/repair?confirm=m-v")
+    assert bed.a.api.change("POST", "/v1/mirrors/m-v/verify")["result"]["is_equal"]
+    assert sh(bed.b, f"dd if={lower} bs=4k count=2 skip=100 iflag=direct status=none | tr -d '\\0' | wc -c") == "0\n"
+    for storage in (bed.a, bed.b):
+        assert mirror(storage, "m-v")["alerts"] == []
+        assert len(storage.api.items("/v1/mirrors/m-v/verifications")) == 2
+        assert mirror(storage, "m-v")["this_node"]["status"]["role"] == "Secondary"
+
+
+def kernel_times(storage: StorageNode, name: str) -> list[tuple[float, str]]:
+    """When the kernel said what of a link, as drbdsetup heard it in the node."""
+    found = []
+    for line in storage.node.read_file("/run/kernel-says").decode().splitlines():
+        words = line.split()
+        if words[1:3] == ["change", "connection"] and f"name:{name}" in words:
+            state = next((w.partition(":")[2] for w in words if w.startswith("connection:")), None)
+            if state is not None:
+                found.append((_seconds(words[0]), state))
+    return found
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_what_the_kernel_says_is_an_event_within_100_ms(bed: Bed) -> None:
+    a = bed.a
+    a.node.run(["sh", "-c", f"{DRBDSETUP} events2 --timestamps >/run/kernel-says 2>&1 & echo $! >/run/listener"])
+    last = max(event["id"] for event in events(a))
+    bed.b.api.change("POST", "/v1/mirrors/m-v/stop")
+    bed.b.api.change("POST", "/v1/mirrors/m-v/start")
+    wait_in_sync(bed, "m-v")
+    sh(a, "kill $(cat /run/listener)")
+    told = [e for e in events(a) if e["id"] > last and e["kind"] == "mirror.connection"]
+    words = {"Connected": "Connected", "StandAlone": "StandAlone"}
+    said = [(at_s, words[state]) for at_s, state in kernel_times(a, "m-v") if state in words]
+    delays_ms = []
+    for event in told:
+        if event["body"]["is"] in words.values():
+            at_s = _seconds(event["at"])
+            delays_ms.append(min(abs(at_s - s) for s, state in said if state == event["body"]["is"]) * 1000)
+    print(f"events after the kernel's word, in ms: {[round(d) for d in delays_ms]}")
+    assert len(delays_ms) >= 2
+    assert max(delays_ms) < TOLD_WITHIN_MS
+
+
+def events(storage: StorageNode) -> list[Any]:
+    """All that was told, with the instant at which it was kept; a stream goes on from there at once."""
+    program = (
+        "import json, sqlite3; rows = sqlite3.connect('file:/var/lib/holdfast/holdfast.sqlite?mode=ro', uri=True)"
+        ".execute('SELECT id, at, kind, body FROM events').fetchall(); print(json.dumps(rows))"
+    )
+    rows = json.loads(storage.node.run([PYTHON, "-c", program]).stdout)
+    return [{"id": row[0], "at": row[1], "kind": row[2], "body": json.loads(row[3])} for row in rows]
+
+
+def test_a_real_split_brain_is_found_described_and_resolved_by_a_persons_word(bed: Bed) -> None:
+    a, b = bed.a, bed.b
+    make(bed, "s", "iscsi", 32, "zero")
+    minor = minor_of(a, "m-s")
+    # By hand, and with the policy that this product never uses: both go on alone.
+    for storage in (a, b):
+        sh(storage, f"{DRBDSETUP} disk-options {minor} --fencing=dont-care")
+    bed.lab.link("a", "replication", up=False)
+    for storage, blocks in ((a, 5), (b, 3)):
+        sh(storage, f"{DRBDSETUP} disconnect {ends(storage, 'm-s')} --force")
+        sh(storage, f"{DRBDSETUP} primary {minor}")
+        sh(storage, f"dd if=/dev/urandom of=/dev/drbd{minor} bs=4k count={blocks} oflag=direct status=none")
+        sh(storage, f"{DRBDSETUP} secondary {minor}")
+    content = [sh(s, f"dd if={lower_of(s)} bs=4k count=5 iflag=direct status=none | sha256sum") for s in (a, b)]
+    assert content[0] != content[1]
+    bed.lab.link("a", "replication", up=True)
+    for storage in (a, b):
+        wait_for(lambda s=storage: mirror(s, "m-s")["has_split_brain"], 60, "the split brain is found")  # type: ignore[misc]
+        case = storage.api.get("/v1/mirrors/m-s/split-brain")
+        assert case["is_split_brain"]
+        assert case["volumes"][0]["changed_bytes"] == {"a": 5 * 4096, "b": 3 * 4096}
+        assert case["volumes"][0]["diverged_at"] is not None
+        assert mirror(storage, "m-s")["alerts"][0]["code"] == "split-brain"
+    print(json.dumps(case, indent=1))
+    with pytest.raises(Refused):
+        a.api.change("POST", "/v1/mirrors/m-s/start")
+    assert content == [sh(s, f"dd if={lower_of(s)} bs=4k count=5 iflag=direct status=none | sha256sum") for s in (a, b)]
+
+    job = a.api.change("POST", "/v1/mirrors/m-s/resolve-split-brain?confirm=m-s", {"survivor": "b"})
+    wait_in_sync(bed, "m-s")
+    for storage in (a, b):
+        assert (
+            sh(storage, f"dd if={lower_of(storage)} bs=4k count=5 iflag=direct status=none | sha256sum") == content[1]
+        )
+        assert not mirror(storage, "m-s")["has_split_brain"]
+    (kept,) = job["result"]["snapshots"]
+    snapshot = a.api.get(f"/v1/snapshots/{kept}")["device"]
+    assert sh(a, f"dd if={snapshot} bs=4k count=5 iflag=direct status=none | sha256sum") == content[0]
+    sent = mirror(b, "m-s")["this_node"]["status"]["volumes"][0]["sent_bytes"]
+    print(f"resolved by {sent} bytes")
+    assert sent < 4 * MIB
+
+
+def ends(storage: StorageNode, name: str) -> str:
+    shown = sh(storage, f"{DRBDSETUP} show {name}")
+    found = [line.split()[2].rstrip(";") for line in shown.splitlines() if line.split()[:1] == ["address"]]
+    remote, local = found
+    return f"ipv4:{local} ipv4:{remote}"
+
+
+def lower_of(storage: StorageNode) -> str:
+    return str(storage.api.get("/v1/volumes/s")["actual"]["device"])
+
+
+def test_all_of_it_can_be_taken_apart(bed: Bed) -> None:
+    """Last: what the tests above have made goes again, and nothing is left in the kernels."""
+    for name in ("v", "s"):
+        bed.a.api.change("DELETE", f"/v1/mirrors/m-{name}?confirm=m-{name}")
+    for storage in (bed.a, bed.b):
+        assert "cs:" not in sh(storage, "grep -v Unconfigured /proc/drbd || true")
+        assert {volume["name"] for volume in storage.api.items("/v1/volumes")} == {"v", "s"}
