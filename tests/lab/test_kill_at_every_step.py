@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
 # Two marks a step: it begins (odd), it is done (even). Between the end of one step and the beginning of the next
-# nothing happens but the mark itself, so that of the eight steps of a mirror only the first beginning is tried.
-MIRROR_MARKS = (1, *range(2, 2 * 8 + 1, 2))
+# nothing happens but the mark itself, so that of the ten steps of a mirror only the first beginning is tried.
+MIRROR_MARKS = (1, *range(2, 2 * 10 + 1, 2))
 START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
 # all was made. Of the eight marks of its way back these are tried: all is there yet, disconnected, only the partner's
