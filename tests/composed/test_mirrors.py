@@ -159,6 +159,15 @@ async def test_files_and_blocks_are_not_mixed_in_one_mirror(nodes: Nodes) -> Non
     assert refused.value.problem["reasons"][0]["code"] == "mixed-kinds"
 
 
+async def test_a_mirrored_file_system_is_not_exported_as_a_lun(nodes: Nodes) -> None:
+    a, _ = nodes
+    await make_mirror(a, kind="nas", size_bytes=16 * MIB)
+    target = {"name": "t", "iqn": "iqn.2026-01.com.example:t", "mirror": "m", "units": [{"lun": 1, "volume": "v"}]}
+    with pytest.raises(Refused) as refused:
+        await a.change("POST", "/v1/targets", target)
+    assert refused.value.problem["reasons"][0]["code"] == "nas-volume"
+
+
 async def test_a_copy_that_never_was_complete_is_not_taken_for_one(nodes: Nodes) -> None:
     a, b = nodes
     a.mechanisms.mirrors.pair.is_resync_held = True

@@ -38,6 +38,9 @@ def refuse_foreign_volumes(
             if unit.volume not in known:
                 text = f"the volume {unit.volume} is not in the mirror {mirror.name}"
                 raise _bad("not-mirrored", text, f"name one of {', '.join(sorted(known))}", field)
+            if any(m.volume == unit.volume and m.kind is VolumeKind.NAS for m in mirror.members):
+                text = f"the volume {unit.volume} has a file system on it, which is mounted on {mirror.source}"
+                raise _bad("nas-volume", text, "name a volume of kind iscsi or fc", field)
             continue
         volume = volumes.get(unit.volume)
         if volume is None:
