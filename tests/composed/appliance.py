@@ -80,10 +80,23 @@ class _Mirrors(MemoryMirrors):
             self._volumes.above[self.device_path(volume.minor)] = volume.device
         return await super().attach(spec)
 
+    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
+        self._grow_media()
+        for media in self.node.other.media.values():
+            media.data.extend(bytes(max(len(m.data) for m in self.node.media.values()) - len(media.data)))
+        return await super().grow(name, new_part_is_zero=new_part_is_zero)
+
+    def _grow_media(self) -> None:
+        """A volume that became larger below."""
+        for volume in self._volumes.volumes.values():
+            if media := self.node.media.get(volume.device):
+                media.data.extend(bytes(volume.size_bytes - len(media.data)))
+
     def _media(self, device: str) -> Media:
         for volume in self._volumes.volumes.values():
             if volume.device == device and device not in self.node.media:
                 self.add_device(device, volume.size_bytes)
+        self._grow_media()
         return super()._media(device)
 
 

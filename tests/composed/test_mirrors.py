@@ -285,6 +285,57 @@ async def test_a_change_that_makes_no_sense_changes_nothing(nodes: Nodes, body: 
     assert await a.get("/v1/mirrors/m") == before
 
 
+# --- growing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["a", "b"])
+async def test_a_mirror_grows_on_both_nodes_in_one_job(nodes: Nodes, asked: str) -> None:
+    a, _ = nodes
+    await make_mirror(a, kind="nas" if asked == "a" else "iscsi", size_bytes=16 * MIB)
+    roles = [node.mechanisms.mirrors.node.side("m").role for node in nodes]
+    job = await nodes["ab".index(asked)].change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 32 * MIB})
+    assert job["result"]["is_in_sync"]
+    for node in nodes:
+        volume = await node.get("/v1/volumes/v")
+        assert (volume["size_bytes"], volume["actual"]["size_bytes"], volume["drift"]) == (32 * MIB, 32 * MIB, [])
+        status = (await node.get("/v1/mirrors/m"))["this_node"]["status"]
+        assert status["volumes"][0]["size_bytes"] == 32 * MIB
+        assert (await node.system.ground.documents.mirrors.get("m")).members[0].size_bytes == 32 * MIB
+    assert [node.mechanisms.mirrors.node.side("m").role for node in nodes] == roles
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"volume": "v", "size_bytes": 4 * MIB}, "not-larger"),
+        ({"volume": "w", "size_bytes": 8 * MIB}, "not-mirrored"),
+        ({"volume": "v", "size_bytes": 8 << 40}, "metadata-full"),
+        ({"volume": "v", "size_bytes": 5 << 30}, "no-space"),
+    ],
+)
+async def test_a_growth_that_cannot_be_changes_nothing(nodes: Nodes, body: dict[str, Any], code: str) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    before = await a.get("/v1/volumes/v")
+    if code == "no-space":
+        document = await a.system.ground.documents.mirrors.get("m")
+        roomy = tuple(replace(member, metadata_bytes=64 * MIB) for member in document.members)
+        await a.system.ground.documents.mirrors.put("m", replace(document, members=roomy))
+    with pytest.raises(Refused) as refused:
+        await a.change("POST", "/v1/mirrors/m/grow", body)
+    assert refused.value.problem["reasons"][0]["code"] == code
+    assert await a.get("/v1/volumes/v") == before
+
+
+async def test_a_mirror_that_is_not_in_sync_does_not_grow(nodes: Nodes) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    await a.change("POST", "/v1/mirrors/m/stop")
+    with pytest.raises(Refused) as refused:
+        await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 8 * MIB})
+    assert refused.value.problem["reasons"][0]["code"] == "not-in-sync"
+
+
 # --- split brain -------------------------------------------------------------------------------------------
 
 

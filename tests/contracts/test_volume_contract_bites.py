@@ -410,6 +410,29 @@ class KeepsDeadMounts(MemoryVolumes):
         await super().unmount(directory)
 
 
+class GrowsNothing(MemoryVolumes):
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        return await self.get_volume(pool, name)
+
+
+class GrowsBlank(MemoryVolumes):
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        grown = await super().grow_volume(pool, name, size_bytes)
+        self.carried.pop(grown.device, None)
+        return grown
+
+
+class Shrinks(MemoryVolumes):
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        self.volumes[pool, name] = replace(await self.get_volume(pool, name), size_bytes=size_bytes)
+        return self.volumes[pool, name]
+
+
+class GrowsFileSystemsOfNothing(MemoryVolumes):
+    async def grow_file_system(self, directory: str) -> None:
+        return
+
+
 FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (ListsDisksBackwards, "test_blank_disks_are_listed_in_order_and_carry_nothing"),
     (SeesNoSignatures, "test_what_a_disk_carries_is_named"),
@@ -444,6 +467,10 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (ListsMetadataAsVolumes, "test_replication_metadata_is_made_once_and_is_no_volume"),
     (ErasesMetadataAgain, "test_replication_metadata_made_again_is_not_erased"),
     (DeletesBesideMetadata, "test_a_volume_with_replication_metadata_is_not_deleted"),
+    (GrowsNothing, "test_a_volume_grows_under_its_user_and_keeps_what_it_carries"),
+    (GrowsBlank, "test_a_volume_grows_under_its_user_and_keeps_what_it_carries"),
+    (Shrinks, "test_a_volume_is_never_made_smaller_nor_larger_than_its_pool"),
+    (GrowsFileSystemsOfNothing, "test_a_file_system_takes_up_what_its_volume_gained"),
     (MakesMetadataOfNothing, "test_replication_metadata_needs_its_volume"),
     (ActivatesNothing, "test_after_a_boot_a_pool_is_made_available_again"),
     (SaysAlwaysActive, "test_a_volume_made_again_after_a_boot_is_available"),

@@ -88,6 +88,8 @@ def test_a_file_system_with_data_moves_onto_its_mirror_and_back_and_outlives_a_p
     with pytest.raises(Refused):
         bed.b.api.change("DELETE", "/v1/volumes/f?confirm=f")
     sh(a, f"echo more >{directory}/more; sync")
+    a.api.change("POST", "/v1/mirrors/m-f/grow", {"volume": "f", "size_bytes": 352 * MIB})
+    assert int(sh(a, f"df --block-size=1M --output=size {directory} | tail -1")) > 304
 
     a.node.cut()
     a.node.boot()
@@ -224,6 +226,23 @@ def ends(storage: StorageNode, name: str) -> str:
     found = [line.split()[2].rstrip(";") for line in shown.splitlines() if line.split()[:1] == ["address"]]
     remote, local = found
     return f"ipv4:{local} ipv4:{remote}"
+
+
+def test_a_mirror_grows_on_both_nodes_under_its_user(bed: Bed) -> None:
+    a, minor = bed.a, minor_of(bed.a, "m-v")
+    sh(a, f"{DRBDSETUP} primary {minor}; (exec 9<>/dev/drbd{minor}; exec sleep 1000) & echo $! >/run/holder")
+    before = sh(a, f"dd if=/dev/drbd{minor} bs=1M count=32 iflag=direct status=none | sha256sum")
+    bed.b.api.change("POST", "/v1/mirrors/m-v/grow", {"volume": "v", "size_bytes": 64 * MIB})
+    for storage in (bed.a, bed.b):
+        volume = storage.api.get("/v1/volumes/v")
+        assert (volume["size_bytes"], volume["actual"]["size_bytes"], volume["drift"]) == (64 * MIB, 64 * MIB, [])
+        assert mirror(storage, "m-v")["this_node"]["status"]["volumes"][0]["size_bytes"] == 64 * MIB
+    assert sh(a, f"blockdev --getsize64 /dev/drbd{minor}") == f"{64 * MIB}\n"
+    assert sh(a, f"dd if=/dev/drbd{minor} bs=1M count=32 iflag=direct status=none | sha256sum") == before
+    sh(a, f"kill $(cat /run/holder); sleep 0.2; {DRBDSETUP} secondary {minor}")
+    bed.a.api.change("POST", "/v1/mirrors/m-v/grow", {"volume": "v", "size_bytes": 96 * MIB})
+    assert mirror(a, "m-v")["this_node"]["status"]["role"] == "Secondary"
+    assert a.api.change("POST", "/v1/mirrors/m-v/verify")["result"]["is_equal"]
 
 
 def lower_of(storage: StorageNode) -> str:

@@ -105,6 +105,16 @@ def repair(change: Change, name: str, confirm: str | None) -> None:
     change.send("POST", url_path("mirrors", name, "repair"), query=query)
 
 
+@mirror.command()
+@click.argument("name")
+@click.option("--volume", required=True, help="Which of its volumes.")
+@click.option("--size", "size_bytes", type=Size(), required=True, metavar="SIZE", help="What it is to have.")
+@changing
+def grow(change: Change, name: str, volume: str, size_bytes: int) -> None:
+    """Make a volume larger on both nodes under its users, and the file system on it."""
+    change.send("POST", url_path("mirrors", name, "grow"), {"volume": volume, "size_bytes": size_bytes})
+
+
 @mirror.command("split-brain")
 @click.argument("name")
 @immediate

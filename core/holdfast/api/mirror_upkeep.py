@@ -6,10 +6,11 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from holdfast.api.fields import Name, NoFields
+from holdfast.api.fields import Bytes, Name, NoFields
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.hooks.replication import SyncLimits
 from holdfast.planning.schedules import Schedule
+from holdfast.services.mirror_growth import MirrorGrowth
 from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.mirrors import Mirrors
 from holdfast.services.split_brain import SplitBrains
@@ -40,6 +41,13 @@ class MirrorChangeSchema(Schema):
     schedule = fields.Nested(ScheduleSchema, allow_none=True)
 
 
+class GrowSchema(Schema):
+    """A volume of the mirror, and the size that it is to have."""
+
+    volume = Name(required=True)
+    size_bytes = Bytes(required=True)
+
+
 class ResolveSchema(Schema):
     """The node whose data is kept on both sides."""
 
@@ -47,7 +55,11 @@ class ResolveSchema(Schema):
 
 
 def routes(
-    mirrors: Mirrors, verify: MirrorVerify, split_brains: SplitBrains, split_brain_jobs: SplitBrainJobs
+    mirrors: Mirrors,
+    verify: MirrorVerify,
+    split_brains: SplitBrains,
+    split_brain_jobs: SplitBrainJobs,
+    growth: MirrorGrowth,
 ) -> tuple[Route, ...]:
     """The routes of a mirror's upkeep."""
 
@@ -88,6 +100,11 @@ def routes(
     async def resume(call: Call) -> Started:
         return Started(await mirrors.hold_sync(call.path["mirror"], is_held=False, validate_only=call.validate_only))
 
+    async def grow(call: Call) -> Started:
+        body, name = call.body, call.path["mirror"]
+        job = await growth.grow(name, body["volume"], body["size_bytes"], validate_only=call.validate_only)
+        return Started(job)
+
     async def show_case(call: Call) -> Any:
         return await split_brains.case(call.path["mirror"])
 
@@ -120,6 +137,7 @@ def routes(
         post("repair", "Make both sides equal where they were found to differ.", repair, destroys=True),
         post("pause-sync", "Hold a resync where it is.", pause),
         post("resume-sync", "Let a held resync go on.", resume),
+        post("grow", "Make a volume larger on both nodes, and the file system on it.", grow, body=GrowSchema),
         Route("GET", f"{one}/split-brain", "The case file: how both sides diverged.", show_case),
         post(
             "resolve-split-brain",

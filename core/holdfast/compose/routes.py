@@ -35,7 +35,9 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *replicas.routes(services.replicas),
         *tasks.routes(services.tasks),
         *mirrors.routes(services.mirrors),
-        *mirror_upkeep.routes(services.mirrors, services.verify, services.split_brains, services.split_brain_jobs),
+        *mirror_upkeep.routes(
+            services.mirrors, services.verify, services.split_brains, services.split_brain_jobs, services.growth
+        ),
         *targets.routes(services.targets, services.target_identity),
         *initiators.routes(services.initiators, services.discovery),
         *groups.routes(services.groups, services.links, ground.config.node),

@@ -10,6 +10,7 @@ from holdfast.services.group_jobs import GroupJobs
 from holdfast.services.groups import Groups
 from holdfast.services.initiators import Initiators
 from holdfast.services.links import Links
+from holdfast.services.mirror_growth import MirrorGrowth
 from holdfast.services.mirror_jobs import MirrorJobs
 from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides
@@ -102,6 +103,9 @@ class Services:
             clock,
             node=node,
         )
+        self.growth = MirrorGrowth(
+            kept.mirrors, self.mirrors, self.sides, self.volumes, jobs, drivers, partner, clock, node=node
+        )
         self.target_watch = TargetWatch(kept.targets, drivers, partner, clock)
         self.targets = Targets(
             kept.targets,
@@ -173,6 +177,7 @@ class Services:
             self.verify,
             self.split_brains,
             self.split_brain_jobs,
+            self.growth,
             self.targets,
             self.target_jobs,
             self.target_watch,

@@ -192,6 +192,18 @@ class VolumeDriver(Driver):
     async def is_mounted(self, device: str, directory: str) -> bool:
         """Whether the file system on `device` is what lies at `directory` now. A device that is not there is not."""
 
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        """Make a volume larger under its users (`Can.VOLUME_GROW`); `size_bytes` is rounded up to the pool's extent.
+
+        What it holds stays; the file system on it is not told. Raises ConflictError for a smaller size, NoSpaceError
+        saying how many bytes are missing, BusyError, naming them, where snapshots are in the way.
+        """
+        raise self.unsupported("growing")
+
+    async def grow_file_system(self, directory: str) -> None:
+        """Let the file system mounted at `directory` take up all that its device has; nothing to take is success."""
+        raise self.unsupported("growing")
+
     async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
         """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).
 

@@ -213,6 +213,10 @@ class MirrorSides:
             await self._volumes.put(member.volume, replace(volume, is_blank=False, mirrored_as=device))
         await self._plans.write_if_possible()
 
+    def read(self, body: dict[str, Any]) -> MirrorDocument:
+        """The mirror that the partner sends along."""
+        return _document(body)
+
     async def change(self, document: MirrorDocument) -> None:
         """Record a mirror that was changed, and make its limits hold in the kernel."""
         await self._kept.put(document.name, document)

@@ -116,6 +116,12 @@ class Volumes:
         """Note the mirrored device above a volume, or that there is none any more."""
         await self._kept.put(name, replace(await self._kept.get(name), mirrored_as=device))
 
+    async def note_size(self, name: str) -> None:
+        """Record the size that a volume has now: it was asked for by whoever made it larger."""
+        document = await self._kept.get(name)
+        found = await self._drivers.volume().get_volume(document.pool, name)
+        await self._kept.put(name, replace(document, size_bytes=found.size_bytes))
+
     async def mount(self, name: str) -> None:
         """Mount a NAS volume, by its mirrored device if it has one."""
         document = await self._kept.get(name)

@@ -80,7 +80,7 @@ class MemoryMirrors(MirrorDriver):
 
     def metadata_bytes(self, size_bytes: int) -> int:
         """See MirrorDriver."""
-        return BLOCK_BYTES + -(-size_bytes // (8 * BLOCK_BYTES))
+        return BLOCK_BYTES + -(-4 * size_bytes // (8 * BLOCK_BYTES))
 
     def largest_bytes(self, metadata_bytes: int) -> int:
         """See MirrorDriver."""

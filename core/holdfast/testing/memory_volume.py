@@ -48,7 +48,7 @@ class Mounted:
 class MemoryVolumes(VolumeDriver):
     """See VolumeDriver. Tests may read and change all its attributes: they are the reality it drives."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW})
 
     def __init__(self, content: Path, disks: Mapping[str, int] = DISKS) -> None:
         """`content` is where the files of NAS volumes lie; `disks` gives the size in bytes of each blank disk."""
@@ -191,6 +191,22 @@ class MemoryVolumes(VolumeDriver):
             raise BusyError(f"the volume {name} has replication metadata")
         self._remove_device(self.volumes[pool, name].device)
         del self.volumes[pool, name]
+
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        """See VolumeDriver."""
+        volume, wanted = await self.get_volume(pool, name), _round_up(size_bytes)
+        if wanted < volume.size_bytes:
+            raise ConflictError(f"the volume {name} has {volume.size_bytes} bytes, and is never made smaller")
+        if wanted > volume.size_bytes and any(key[:2] == (pool, name) for key in self.snapshots):
+            raise BusyError(f"the volume {name} has snapshots")
+        self._need_room(pool, wanted - volume.size_bytes)
+        self.volumes[pool, name] = replace(self.volumes[pool, name], size_bytes=wanted)
+        return await self.get_volume(pool, name)
+
+    async def grow_file_system(self, directory: str) -> None:
+        """See VolumeDriver. A file system here has the room of its device."""
+        if directory not in self.mounts:
+            raise NotFoundError(f"nothing is mounted at {directory}")
 
     def _remove_device(self, device: str) -> None:
         """What the device carried stays behind: whatever is put there next must clear it."""

@@ -9,6 +9,7 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,49 @@ class VolumeContract:
         signature = await bench.sign(made.device)
         await bench.driver.create_volume(block())
         assert await bench.signatures(made.device) == (signature,)
+
+    async def test_a_volume_grows_under_its_user_and_keeps_what_it_carries(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        if Can.VOLUME_GROW not in bench.driver.can:
+            pytest.skip("the driver does not grow volumes")
+        made = await bench.driver.create_volume(block())
+        signature = await bench.sign(made.device)
+        with bench.hold(made.device):
+            grown = await bench.driver.grow_volume("kit", "v0", BLOCK_BYTES + pool.extent_bytes)
+        assert grown == replace(made, size_bytes=made.size_bytes + pool.extent_bytes)
+        assert await bench.driver.grow_volume("kit", "v0", grown.size_bytes) == grown
+        assert await bench.driver.get_volume("kit", "v0") == grown
+        assert await bench.signatures(made.device) == (signature,)
+
+    async def test_a_volume_is_never_made_smaller_nor_larger_than_its_pool(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        if Can.VOLUME_GROW not in bench.driver.can:
+            pytest.skip("the driver does not grow volumes")
+        made = await bench.driver.create_volume(block())
+        with pytest.raises(ConflictError):
+            await bench.driver.grow_volume("kit", "v0", made.size_bytes - pool.extent_bytes)
+        with pytest.raises(NoSpaceError):
+            await bench.driver.grow_volume("kit", "v0", made.size_bytes + pool.free_bytes)
+        with pytest.raises(NotFoundError):
+            await bench.driver.grow_volume("kit", "absent", made.size_bytes)
+        assert await bench.driver.get_volume("kit", "v0") == made
+
+    async def test_a_file_system_takes_up_what_its_volume_gained(self, bench: VolumeBench, pool: Pool) -> None:
+        if Can.VOLUME_GROW not in bench.driver.can:
+            pytest.skip("the driver does not grow volumes")
+        made = await bench.driver.create_volume(nas())
+        place = bench.directory / "grown"
+        await bench.driver.mount(made.device, str(place))
+        bench.write(place / "file", b"kept")
+        await bench.driver.grow_volume("kit", "v0", made.size_bytes + 16 * MIB)
+        await bench.driver.grow_file_system(str(place))
+        await bench.driver.grow_file_system(str(place))
+        assert (place / "file").read_bytes() == b"kept"
+        await bench.driver.unmount(str(place))
+        with pytest.raises(HoldfastError):
+            await bench.driver.grow_file_system(str(place))
 
     async def test_an_absent_volume_is_not_found_and_its_deletion_success(self, bench: VolumeBench, pool: Pool) -> None:
         with pytest.raises(NotFoundError):

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from holdfast.hooks.base import Can, Host
 from holdfast.hooks.volume import Disk, Pool, Snapshot, SnapshotSpec, Volume, VolumeDriver, VolumeSpec
+from holdfast_volume_lvm import growing
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.pools import Pools
 from holdfast_volume_lvm.settings import Settings
@@ -21,10 +22,10 @@ class LvmVolumes(VolumeDriver):
     It remembers nothing: each operation reads what is, changes, and reads again.
     """
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW})
 
     def __init__(self, settings: Settings, host: Host) -> None:
-        tools = Tools(host, settings)
+        self._tools = tools = Tools(host, settings)
         self._mounts = Mounts(host, tools, settings)
         self._pools = Pools(tools, settings)
         self._volumes = Volumes(tools, self._mounts, settings)
@@ -69,6 +70,15 @@ class LvmVolumes(VolumeDriver):
     async def delete_volume(self, pool: str, name: str) -> None:
         """See VolumeDriver."""
         await self._volumes.delete(pool, name)
+
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        """See VolumeDriver."""
+        await growing.grow_volume(self._tools, pool, name, size_bytes)
+        return await self._volumes.get(pool, name)
+
+    async def grow_file_system(self, directory: str) -> None:
+        """See VolumeDriver."""
+        await growing.grow_file_system(self._tools, directory)
 
     async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
         """See VolumeDriver."""

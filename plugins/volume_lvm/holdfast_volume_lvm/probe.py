@@ -14,6 +14,7 @@ _PROGRAMS = (
     (("lvm", "help"), "lvm2"),
     (("mkfs.xfs", "-V"), "xfsprogs"),
     (("xfs_db", "-V"), "xfsprogs"),
+    (("xfs_growfs", "-V"), "xfsprogs"),
     (("wipefs", "--version"), "util-linux"),
     (("lsblk", "--version"), "util-linux"),
     (("blkdiscard", "--version"), "util-linux"),

@@ -120,6 +120,6 @@ async def test_a_program_that_fails_at_showing_its_version_is_there(tmp_path: Pa
 async def test_the_driver_opens_without_running_anything(tmp_path: Path) -> None:
     host = make(tmp_path)
     driver = await Plugin().volume_driver().open(Settings(), host)
-    assert driver.can == {Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT}
+    assert driver.can == {Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW}
     assert isinstance(host.commands, ScriptedCommands)
     assert host.commands.calls == []
