@@ -154,7 +154,7 @@ def test_a_killed_daemon_takes_nothing_with_it_and_adopts_what_runs(bed: Bed, de
 
 def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Bed, device: str) -> None:
     before = documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)
-    with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS):
+    with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS, first=blocks.REGION_BLOCKS):
         kill(bed.a, MONITOR)
         wait_for(lambda: states(bed) == WELL, STARTS_AGAIN_WITHIN_S, "the monitor of node a has adopted the group")
     assert watch.seen == {("a",)}
@@ -163,7 +163,10 @@ def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Be
 
 def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(bed: Bed, device: str) -> None:
     before = epochs(bed), takeovers(bed.a), takeovers(bed.b)
-    with Watch(bed) as watch, written(bed, device, "link", FROZEN_AT_MOST_MS) as writing:
+    with (
+        Watch(bed) as watch,
+        written(bed, device, "link", FROZEN_AT_MOST_MS, first=2 * blocks.REGION_BLOCKS) as writing,
+    ):
         bed.lab.link("a", "replication", up=False)
         wait_for(lambda: states(bed) == ("active-alone", "standby-not"), 30, "node a goes on alone")
         assert blocks.mirror_side(bed.b)["disk"] == "Outdated"
@@ -191,7 +194,7 @@ def test_a_served_target_is_changed_under_load_on_both_nodes(bed: Bed, device: s
     [initiator] = bed.a.api.get(path)["initiators"]
     access = [{"initiator": initiator}, {"initiator": f"{initiator}-2", "chap": {"user": "u", "password": "p" * 12}}]
     # Blocks of its own: it ends before it has written over those of the tests before it.
-    with written(bed, device, "change", UNTOUCHED_AT_MOST_MS, first=blocks.REGION_BLOCKS):
+    with written(bed, device, "change", UNTOUCHED_AT_MOST_MS, first=3 * blocks.REGION_BLOCKS):
         bed.a.api.change("PUT", path, body_of(bed, access=access))
     wait_for(lambda: bed.b.api.get(path)["this_node"] == "staged", 10, "the standby has it too")
     for storage in (bed.a, bed.b):

@@ -30,7 +30,7 @@ START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
 # all was made. Of the eight marks of its way back these are tried: all is there yet, disconnected, only the partner's
 # side is left.
-MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 15, (16, 19, 21)
+MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 19, (20, 23, 25)
 # A group fails when it is served; its one undo is yet to be done.
 START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
 DIES_WITHIN_S = 20.0
