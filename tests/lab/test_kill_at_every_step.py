@@ -28,9 +28,9 @@ ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own
 MIRROR_MARKS = (1, *range(2, 2 * 10 + 1, 2))
 START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
-# all was made. Of the eight marks of its way back these are tried: all is there yet, disconnected, only the partner's
+# all was made. Of the ten marks of its way back these are tried: all is there yet, disconnected, only the partner's
 # side is left.
-MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 19, (20, 23, 25)
+MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 19, (20, 24, 27)
 # A group fails when it is served; its one undo is yet to be done.
 START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
 DIES_WITHIN_S = 20.0
