@@ -91,9 +91,9 @@ class MirrorWatch:
         if await self._kept.find(name) is None:
             return
         found = changes(before, now)
-        for change in found:
-            await self._events.emit(f"mirror.{change.kind}", f"mirror:{name}", change.facts)
-        await self._histories.note_status(before, now)
+        # Together they share one durable commit: one after the other, the last would be late.
+        told = [self._events.emit(f"mirror.{change.kind}", f"mirror:{name}", change.facts) for change in found]
+        await asyncio.gather(*told, self._histories.note_status(before, now))
         if found or before is None:
             self._changed.add(name)
             self._to_follow.set()
