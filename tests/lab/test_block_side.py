@@ -1,44 +1,51 @@
-"""A served group when a process dies or only the replication link is cut: it stays where it is, and loses nothing."""
+"""A served group and what can befall it, but for a plain power cut: nothing is lost, and never do two nodes serve."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from demo import blocks, files
+from demo import blocks
 from demo.bed import DAEMON, MONITOR, Bed, StorageNode, wait_for
 from demo.files import POOL
-from demo.initiator import Initiator, Writing, assert_clean
+from demo.initiator import INTERVAL_MS
 from demo.report import Report
-from lab import Lab, Node
-from tests.lab.product import begin_anew, end
+from lab import Lab
+from tests.lab.serving import (
+    IN_SYNC_WITHIN_S,
+    RESETS_WITHIN_S,
+    STARTS_AGAIN_WITHIN_S,
+    WELL,
+    Watch,
+    boot_again,
+    epochs,
+    kill,
+    move_back,
+    serving,
+    state,
+    states,
+    takeovers,
+    written,
+)
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120, func_only=True)]
 
-STARTS_AGAIN_WITHIN_S = 30.0
-IN_SYNC_WITHIN_S = 60.0
-FROZEN_AT_MOST_MS = 5000.0  # until a cut link is noticed (ping-int + ping-timeout) and the partner is outdated
+FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
+MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
+WAITED_FOR_AT_MOST_MS = 90_000.0  # the initiator queues for as long: its node has to boot
 UNTOUCHED_AT_MOST_MS = 1000.0
-WATCH_EVERY_S = 0.2
+NEVER_PROMOTED_S = 8.0  # longer than a lone node waits before it judges itself alone
+WRITES_A_SECOND = 1000 / INTERVAL_MS
 
 
 @pytest.fixture(scope="module")
 def served(lab_session: Lab) -> Iterator[tuple[Bed, str]]:
     """A pair whose node a serves a group, and the disk at the initiator."""
-    bed = begin_anew(lab_session)
-    report = Report()
-    files.pair(bed, report)
-    initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
-    blocks.build(bed, report, initiator)
-    device = initiator.log_in()
-    yield bed, device
-    initiator.log_out()
-    end(bed)
+    with serving(lab_session) as made:
+        yield made
 
 
 @pytest.fixture
@@ -51,84 +58,6 @@ def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
 @pytest.fixture
 def device(served: tuple[Bed, str]) -> str:
     return served[1]
-
-
-WELL = ("active-sync", "standby-ok")
-
-
-def states(bed: Bed) -> tuple[str, str]:
-    """Of the group on a and on b, each as its own monitor says it."""
-    return state(bed.a), state(bed.b)
-
-
-def state(storage: StorageNode) -> str:
-    here = blocks.group_of(storage)["this_node"]
-    return str(here["state"]) if here else "unknown"
-
-
-def epochs(bed: Bed) -> tuple[int, ...]:
-    return tuple(blocks.group_of(storage)["this_node"]["epoch"] for storage in (bed.a, bed.b))
-
-
-def takeovers(storage: StorageNode) -> list[str]:
-    """The decisions by which a node came to serve."""
-    told = [str(decision["sentence"]) for decision in storage.api.items("/v1/decisions?page_size=1000")]
-    return [sentence for sentence in told if "takes over" in sentence or "starts to serve" in sentence]
-
-
-class Watch:
-    """Asks both kernels again and again which of them serves: who is Primary, and who has the address."""
-
-    def __init__(self, bed: Bed) -> None:
-        self._bed = bed
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self.seen: set[tuple[str, ...]] = set()
-
-    def _look(self) -> None:
-        while not self._over.wait(WATCH_EVERY_S):
-            self.seen.add(tuple(storage.name for storage in (self._bed.a, self._bed.b) if serves(storage.node)))
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(30)
-
-
-def serves(node: Node) -> bool:
-    """Whether a kernel lets anybody write to the mirror, or answers for the virtual address."""
-    script = f"grep -q 'ro:Primary/' /proc/drbd || ip -o addr | grep -qF ' {blocks.VIRTUAL_ADDRESS}/'"
-    return node.run(["sh", "-c", script], check=False).returncode == 0
-
-
-@contextmanager
-def written(bed: Bed, device: str, run: str, gap_at_most_ms: float, *, first: int = 0) -> Iterator[Writing]:
-    """Stamped writes go on all the while; afterwards none is lost, none failed, none waited for long."""
-    writing = blocks.start_writing(bed, device, run, first)
-    try:
-        writing.wait_acknowledged(200, 30)
-        yield writing
-        writing.wait_acknowledged(200, 30)
-    finally:
-        writing.stop()
-    verdict = writing.judge()
-    print(f"{verdict.acknowledged} writes acknowledged, longest gap {verdict.longest_gap_ms:.0f} ms")
-    assert_clean(verdict)
-    assert verdict.longest_gap_ms < gap_at_most_ms
-
-
-def kill(storage: StorageNode, service: str) -> None:
-    """Kill -9, and return when the supervisor has started it again."""
-
-    def starts() -> int:
-        return storage.node.services()[service]["starts"] or 0
-
-    before = starts()
-    storage.node.kill_service(service)
-    wait_for(lambda: starts() > before, STARTS_AGAIN_WITHIN_S, f"{service} is started again")
 
 
 def documents(storage: StorageNode) -> Any:
@@ -154,7 +83,7 @@ def test_a_killed_daemon_takes_nothing_with_it_and_adopts_what_runs(bed: Bed, de
 
 def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Bed, device: str) -> None:
     before = documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)
-    with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS, first=blocks.REGION_BLOCKS):
+    with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS):
         kill(bed.a, MONITOR)
         wait_for(lambda: states(bed) == WELL, STARTS_AGAIN_WITHIN_S, "the monitor of node a has adopted the group")
     assert watch.seen == {("a",)}
@@ -163,10 +92,7 @@ def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Be
 
 def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(bed: Bed, device: str) -> None:
     before = epochs(bed), takeovers(bed.a), takeovers(bed.b)
-    with (
-        Watch(bed) as watch,
-        written(bed, device, "link", FROZEN_AT_MOST_MS, first=2 * blocks.REGION_BLOCKS) as writing,
-    ):
+    with Watch(bed) as watch, written(bed, device, "link", FROZEN_AT_MOST_MS) as writing:
         bed.lab.link("a", "replication", up=False)
         wait_for(lambda: states(bed) == ("active-alone", "standby-not"), 30, "node a goes on alone")
         assert blocks.mirror_side(bed.b)["disk"] == "Outdated"
@@ -176,6 +102,75 @@ def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(b
     assert watch.seen == {("a",)}
     assert (epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
     blocks.verify(bed, Report())
+
+
+# --- the failure matrix: faults of links, of the ping node, of the kernel ---
+
+
+def plug(bed: Bed, name: str, *, up: bool) -> None:
+    """Pull every cable of a node at once, or plug them in."""
+    for net in blocks.LINKS:
+        bed.lab.link(name, net, up=up)
+
+
+def test_an_active_node_without_any_link_lets_go_before_its_partner_takes_over(bed: Bed, device: str) -> None:
+    with Watch(bed) as watch, written(bed, device, "island", MOVED_AT_MOST_MS) as writing:
+        plug(bed, "a", up=False)
+        wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+        writing.wait_acknowledged(200, 30)
+        plug(bed, "a", up=True)
+        # It holds writes that its partner never had: they end with its kernel.
+        wait_for(lambda: not bed.a.node.is_running, RESETS_WITHIN_S, "node a resets itself")
+        boot_again(bed.a)
+        wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node a stands by")
+    assert watch.seen <= {(), ("a",), ("b",)}
+    assert ("b",) in watch.seen
+    move_back(bed)
+
+
+def test_a_passive_node_without_any_link_is_stale_and_stops_nothing(bed: Bed, device: str) -> None:
+    before = epochs(bed)
+    with Watch(bed) as watch, written(bed, device, "passive", FROZEN_AT_MOST_MS) as writing:
+        plug(bed, "b", up=False)
+        wait_for(lambda: state(bed.a) == "active-alone", 30, "node a goes on alone")
+        writing.wait_acknowledged(200, 30)
+        plug(bed, "b", up=True)
+        wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "both sides are equal again")
+    assert watch.seen == {("a",)}
+    assert epochs(bed) == before
+    blocks.verify(bed, Report())
+
+
+def test_without_a_ping_node_nothing_moves_and_a_lone_standby_waits_for_a_person(bed: Bed, device: str) -> None:
+    with Watch(bed) as watch, written(bed, device, "no-ping", WAITED_FOR_AT_MOST_MS) as writing:
+        bed.lab.link("ping", "client", up=False)
+        writing.wait_acknowledged(int(5 * WRITES_A_SECOND), 60)
+        assert states(bed) == WELL
+        assert watch.seen == {("a",)}
+        bed.a.node.cut()
+        wait_for(lambda: state(bed.b) in ("standby-not", "manual"), 30, "node b gives up to stand by")
+        time.sleep(NEVER_PROMOTED_S)
+        assert state(bed.b) in ("standby-not", "manual")
+        reasons = blocks.group_of(bed.b)["this_node"]["reasons"]
+        assert any("ping node" in reason for reason in reasons), reasons
+        assert ("b",) not in watch.seen
+        bed.lab.link("ping", "client", up=True)
+        boot_again(bed.a)
+        wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "node a serves again, and node b stands by")
+    assert watch.seen <= {(), ("a",)}
+    blocks.verify(bed, Report())
+
+
+def test_a_frozen_kernel_that_wakes_after_the_takeover_gives_way(bed: Bed, device: str) -> None:
+    with written(bed, device, "frozen", MOVED_AT_MOST_MS) as writing:
+        bed.a.node.freeze()
+        wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+        writing.wait_acknowledged(200, 30)
+        bed.a.node.thaw()
+        wait_for(lambda: not bed.a.node.is_running, RESETS_WITHIN_S, "node a resets itself")
+        boot_again(bed.a)
+        wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node a stands by")
+    move_back(bed)
 
 
 # --- its target ---
@@ -193,8 +188,7 @@ def test_a_served_target_is_changed_under_load_on_both_nodes(bed: Bed, device: s
     [before] = bed.a.api.get(path)["sessions"]
     [initiator] = bed.a.api.get(path)["initiators"]
     access = [{"initiator": initiator}, {"initiator": f"{initiator}-2", "chap": {"user": "u", "password": "p" * 12}}]
-    # Blocks of its own: it ends before it has written over those of the tests before it.
-    with written(bed, device, "change", UNTOUCHED_AT_MOST_MS, first=3 * blocks.REGION_BLOCKS):
+    with written(bed, device, "change", UNTOUCHED_AT_MOST_MS):
         bed.a.api.change("PUT", path, body_of(bed, access=access))
     wait_for(lambda: bed.b.api.get(path)["this_node"] == "staged", 10, "the standby has it too")
     for storage in (bed.a, bed.b):

@@ -53,6 +53,8 @@ class GroupPlan:
     """The node it was made on; breaks the tie when both boot."""
     is_started: bool
     """What the user asked for. False: neither node may be active."""
+    mirror_link: str | None = None
+    """The link that the mirror's own connection takes; None when it takes none that carries heartbeats."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast.errors import UnavailableError
-from holdfast.hooks.failover import MonitorPlan
+from holdfast.hooks.failover import Link, MonitorPlan
 from holdfast.hooks.replication import MirrorSpec
 from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
 from holdfast.services.credentials import chap_of
@@ -92,6 +92,14 @@ def target_spec(
     )
 
 
+def mirror_link(mirror: MirrorDocument | None, links: tuple[Link, ...]) -> str | None:
+    """The link whose two addresses a mirror's connection has too; None if there is none."""
+    if mirror is None:
+        return None
+    ends = set(mirror.addresses.values())
+    return next((link.name for link in links if {link.local_address, link.peer_address} == ends), None)
+
+
 def _write_if_changed(path: Path, data: bytes) -> None:
     """Spare the disk: intent is looked at far more often than it changes."""
     if not path.exists() or path.read_bytes() != data:
@@ -138,7 +146,7 @@ class Plans:
             return None
         partner, key = self._partner
         groups = await self._groups.all()
-        mirrors = {name: m for name, m in (await self._mirrors.all()).items() if m.is_started}
+        mirrors = await self._mirrors.all()
         kept = await self._links.find(LINKS)
         links = kept.document if kept else FailoverDocument((), None)
         grouped = {group.mirror for group in groups.values()}
@@ -149,12 +157,15 @@ class Plans:
             key=key,
             links=links.links,
             ping_node=links.ping_node,
-            groups=tuple(group.plan() for group in groups.values()),
-            lone_mirrors=tuple(name for name in mirrors if name not in grouped),
+            groups=tuple(
+                replace(group.plan(), mirror_link=mirror_link(mirrors.get(group.mirror), links.links))
+                for group in groups.values()
+            ),
+            lone_mirrors=tuple(name for name, m in mirrors.items() if m.is_started and name not in grouped),
         )
         served = {name for group in groups.values() for name in group.targets}
         targets = [await self.target(t) for name, t in (await self._targets.all()).items() if name in served]
-        specs = tuple([await self._mirror_spec(m) for m in (await self._mirrors.all()).values()])
+        specs = tuple([await self._mirror_spec(m) for m in mirrors.values()])
         return PlanFile(plan, specs, tuple(targets))
 
     async def _mirror_spec(self, document: MirrorDocument) -> MirrorSpec:

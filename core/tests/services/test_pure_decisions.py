@@ -18,9 +18,10 @@ from holdfast.hooks.replication import (
     Suspension,
 )
 from holdfast.hooks.target import Portal
-from holdfast.services.documents import AccessDocument, FailoverDocument, TargetDocument, UnitDocument
+from holdfast.services.documents import AccessDocument, FailoverDocument, MirrorDocument, TargetDocument, UnitDocument
 from holdfast.services.links import seen_from_partner
 from holdfast.services.mirror_sides import FIRST_PORT, LAST_PORT, choose_numbers
+from holdfast.services.plans import mirror_link
 from holdfast.services.preflight import judge_mirror
 from holdfast.services.targets import shared
 
@@ -55,6 +56,33 @@ def test_a_target_is_the_same_on_both_nodes_whatever_its_secrets_are_called() ->
 )
 def test_a_target_that_differs_in_anything_else_is_not_the_same(other: TargetDocument) -> None:
     assert shared(other) != shared(TARGET)
+
+
+MIRROR = MirrorDocument(
+    name="m",
+    source="a",
+    destination="b",
+    members=(),
+    port=FIRST_PORT,
+    addresses={"a": "192.0.2.1", "b": "192.0.2.2"},
+    is_started=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("mirror", "ends", "expected"),
+    [
+        (MIRROR, ("192.0.2.1", "192.0.2.2"), "two"),
+        (MIRROR, ("192.0.2.2", "192.0.2.1"), "two"),
+        (MIRROR, ("192.0.2.1", "192.0.2.3"), None),
+        (None, ("192.0.2.1", "192.0.2.2"), None),
+    ],
+)
+def test_the_link_of_a_mirror_is_the_one_with_both_its_addresses(
+    mirror: MirrorDocument | None, ends: tuple[str, str], expected: str | None
+) -> None:
+    links = (Link("one", "eth0", "198.51.100.1", "198.51.100.2"), Link("two", "eth1", *ends))
+    assert mirror_link(mirror, links) == expected
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def decide_active(view: GroupView, timers: Timers) -> Step:
     if mirror.role is not Role.PRIMARY:
         sentence = f"{view.node} stops serving {name}: its mirror is no longer Primary"
         return Step(S.STANDBY_NOT, (StopServing(),), sentence)
-    if view.state is S.ACTIVE_SYNC and (step := _isolation(view, timers)):
+    if view.state is S.ACTIVE_SYNC and (step := _isolation(view, timers) or _mirror_link_lost(view, timers)):
         return step
     if step := _handover(view, timers):
         return step
@@ -92,6 +92,23 @@ def _isolation(view: GroupView, timers: Timers) -> Step | None:
     if net.silent_ms >= timers.isolated_ms:
         return Step(view.state)
     return None
+
+
+def _mirror_link_lost(view: GroupView, timers: Timers) -> Step | None:
+    """In sync, the partner is heard, but not on the link of the mirror: leave it now.
+
+    The kernel would notice after seconds only, and writes wait as long. Leaving freezes the mirror; then the partner
+    is asked to be outdated, as after every loss. Where the link was silent before this node was in sync, the mirror
+    does without it, and it proves nothing.
+    """
+    silent_ms = view.mirror_link_silent_ms
+    if silent_ms is None or not timers.dead_ms <= silent_ms < view.since_ms or not view.net.is_heard:
+        return None
+    sentence = (
+        f"{view.node} freezes {view.plan.name}: {view.partner} is heard, but not for {silent_ms} ms on the link "
+        f"{view.plan.mirror_link} of its mirror"
+    )
+    return Step(S.FROZEN, (LeavePeer(),), sentence)
 
 
 def _handover(view: GroupView, timers: Timers) -> Step | None:

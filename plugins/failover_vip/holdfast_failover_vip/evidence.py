@@ -42,6 +42,7 @@ class Evidence:
         self._was_silent = False
         self._sign_s = now_s
         """The last sign of life, or the moment from which silence counts."""
+        self._stalled_s = now_s
         self._heartbeat_s: float | None = None
         self._returns: deque[float] = deque()
         """When the partner, its kernel included, came back from a silence that nearly made it dead."""
@@ -122,6 +123,7 @@ class Evidence:
     def stalled(self, now_s: float) -> None:
         """Our own loop slept too long: what silence and pings seemed to say in the meantime is void."""
         self._sign_s = max(self._sign_s, now_s)
+        self._stalled_s = now_s
         self._ping_run_s = None
         self._answers_since_sign = 0
         self._pings.clear()
@@ -186,6 +188,13 @@ class Evidence:
             silent_ms=silent_ms,
             run_ms=0 if run_s is None else _ms(now_s - run_s),
         )
+
+    def link_silent_ms(self, link: str, now_s: float) -> int | None:
+        """How long a link has not been seen to carry both directions; None if it never was."""
+        entry = self._links.get(link)
+        if entry is None or entry.heard_s is None or entry.both_ways_s is None:
+            return None
+        return _ms(now_s - max(min(entry.heard_s, entry.both_ways_s), self._stalled_s))
 
     def fresh_links(self, now_s: float) -> tuple[str, ...]:
         """Links on which the partner was heard just now: what our heartbeats tell it."""

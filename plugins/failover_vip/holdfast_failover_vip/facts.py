@@ -161,6 +161,8 @@ class GroupView:
     peer: PeerFacts | None
     """None: never heard since this monitor started."""
     net: NodeFacts
+    mirror_link_silent_ms: int | None = None
+    """How long the link of the mirror's connection has not carried both directions; None: not known."""
     since_ms: int = 0
     """How long the group has been in this state."""
     address_is_up: bool = False

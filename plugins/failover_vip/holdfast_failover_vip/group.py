@@ -42,6 +42,7 @@ class Surroundings:
     boot_s: Callable[[], float]
     wall: Callable[[], str]
     net: Callable[[], NodeFacts]
+    link_silent_ms: Callable[[str], int | None]
     is_punctual: Callable[[], bool]
     wake: Callable[[], None]
     tell: Tell
@@ -166,6 +167,7 @@ class Group:
             mirror=self.mirror,
             peer=self.peer,
             net=around.net(),
+            mirror_link_silent_ms=around.link_silent_ms(self.plan.mirror_link) if self.plan.mirror_link else None,
             since_ms=round((now_s - self._since_s) * 1000),
             address_is_up=self._address_is_up,
             address_claimed_ms=None if self.claimed_s is None else round((now_s - self.claimed_s) * 1000),

@@ -446,6 +446,7 @@ class Monitor(FenceArbiter):
             boot_s=self._now_s,
             wall=lambda: self._machine.clock.now().isoformat(),
             net=self._net,
+            link_silent_ms=lambda link: self._evidence.link_silent_ms(link, self._now_s()),
             is_punctual=self._is_punctual,
             wake=self._news.set,
             tell=self._tell,

@@ -353,6 +353,32 @@ def test_a_freeze_without_a_question_connects_again_once_the_partner_is_heard() 
 # --- giving way ---
 
 
+LINK_LOST = replace(
+    ACTIVE, plan=replace(PLAN, mirror_link="replication"), mirror_link_silent_ms=T.dead_ms, since_ms=60_000
+)
+
+
+def test_an_active_node_leaves_a_partner_that_is_heard_but_not_on_the_link_of_the_mirror() -> None:
+    step = decide(LINK_LOST, T)
+    assert (step.state, step.actions) == (S.FROZEN, (LeavePeer(),))
+    assert "replication" in step.sentence
+
+
+@pytest.mark.parametrize(
+    "why_not",
+    [
+        {"mirror_link_silent_ms": None},
+        {"mirror_link_silent_ms": T.dead_ms - 1},
+        # It was silent before: the mirror does without it.
+        {"since_ms": T.dead_ms},
+        {"net": replace(HEARD, is_heard=False, silent_ms=200)},
+        {"state": S.ACTIVE_ALONE, "mirror": replace(SERVED, is_in_sync=False)},
+    ],
+)
+def test_a_silent_link_of_the_mirror_is_no_reason_to_freeze_when(why_not: dict[str, Any]) -> None:
+    assert LeavePeer() not in decide(replace(LINK_LOST, **why_not), T).actions
+
+
 @pytest.mark.parametrize("state", [S.ACTIVE_SYNC, S.ACTIVE_ALONE, S.FROZEN])
 @pytest.mark.parametrize("verdict", [Verdict.PRIMARY, Verdict.NEWER])
 def test_whoever_learns_of_a_higher_epoch_restarts_itself(state: S, verdict: Verdict) -> None:

@@ -185,6 +185,26 @@ def test_a_partner_never_heard_does_not_flap() -> None:
     assert not world.evidence.facts(world.now_s).is_flapping
 
 
+def test_a_link_is_silent_from_when_it_last_carried_both_directions() -> None:
+    world = World()
+    assert world.evidence.link_silent_ms("one", world.now_s) is None
+    world.run(200, beats=LINKS)
+    world.run(400, beats=("two",))
+    assert world.evidence.link_silent_ms("one", world.now_s) == 400
+    assert world.evidence.link_silent_ms("two", world.now_s) == 0
+    world.run(300, beats=LINKS, both=False)
+    assert world.evidence.link_silent_ms("one", world.now_s) == 700
+    assert world.evidence.link_silent_ms("absent", world.now_s) is None
+
+
+def test_an_own_stall_says_nothing_of_a_link() -> None:
+    world = World()
+    world.run(200, beats=LINKS)
+    world.now_ms += 5000
+    world.evidence.stalled(world.now_s)
+    assert world.evidence.link_silent_ms("one", world.now_s) == 0
+
+
 def test_losses_show_in_the_status_of_their_link_only() -> None:
     world = World()
     for sequence in (1, 2, 4, 5):

@@ -25,7 +25,7 @@ from holdfast_failover_vip.timers import Timers
 
 S, C, D = GroupState, ConnectionState, DiskState
 T = Timers()
-PLAN = GroupPlan("g", 1, "m", (), (), preferred="a", is_started=True)
+PLAN = GroupPlan("g", 1, "m", (), (), preferred="a", is_started=True, mirror_link="one")
 LINKS = ("one", "two")
 TICK_MS = 10
 NOTICES_MS = 100
@@ -93,8 +93,9 @@ class Node:
 class World:
     """Everything outside the monitors."""
 
-    def __init__(self, decider: Decider, *, loss: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, decider: Decider, *, loss: float = 0.0, seed: int = 0, notices_ms: int = NOTICES_MS) -> None:
         self.now_ms = 1_000_000
+        self.notices_ms = notices_ms
         self.decider = decider
         self.loss = loss
         self.random = random.Random(seed)
@@ -159,7 +160,7 @@ class World:
             self.wire_since_ms = self.now_ms
             for node in self.nodes.values():
                 gone = not self.nodes[node.partner].has_power
-                if node.has_power and (gone or self.random.random() < TICK_MS / NOTICES_MS):
+                if node.has_power and (gone or self.random.random() < TICK_MS / self.notices_ms):
                     node.kernel.lose(C.CONNECTING if node.kernel.connection is C.CONNECTED else node.kernel.connection)
             return
         for one, other in ((a, b), (b, a)):
@@ -259,6 +260,7 @@ class World:
             mirror=mirror,
             peer=node.peer,
             net=node.evidence.facts(self.now_ms / 1000),
+            mirror_link_silent_ms=node.evidence.link_silent_ms("one", self.now_ms / 1000),
             since_ms=self.now_ms - node.since_ms,
             address_is_up=node.address_is_up,
             address_claimed_ms=None if node.claimed_ms is None else self.now_ms - node.claimed_ms,
@@ -352,9 +354,11 @@ class World:
             node.say = say
 
 
-def run(events: list[Event], decider: Decider = decide, *, loss: float = 0.0, seed: int = 0) -> World:
+def run(
+    events: list[Event], decider: Decider = decide, *, loss: float = 0.0, seed: int = 0, notices_ms: int = NOTICES_MS
+) -> World:
     """Let both nodes start and agree, then let `events` happen."""
-    world = World(decider, loss=loss, seed=seed)
+    world = World(decider, loss=loss, seed=seed, notices_ms=notices_ms)
     for after_ms, what, whom in [(1500, "", "a"), *events, (2500, "", "a")]:
         for _ in range(after_ms // TICK_MS):
             world.tick()
@@ -402,6 +406,16 @@ def test_a_standby_or_a_link_that_is_gone_stops_nothing(whom: str) -> None:
     world = run([(0, "power", "b"), (3000, "cut", whom), (1000, "mend", whom)])
     assert world.nodes["a"].state.is_active
     assert world.promotions == 1
+
+
+def test_a_lost_link_of_the_mirror_is_noticed_before_the_kernel_does() -> None:
+    """The events take 2.5 s after the cut; the kernel alone would need minutes."""
+    world = run([(0, "cut", "a")], notices_ms=10**7)
+    assert states(world) == (S.ACTIVE_ALONE, S.STANDBY_NOT)
+    assert world.nodes["b"].kernel.disk is D.OUTDATED
+    healed = run([(0, "cut", "a"), (2000, "mend", "a")], notices_ms=10**7)
+    assert states(healed) == (S.ACTIVE_SYNC, S.STANDBY_OK)
+    assert (world.promotions, healed.promotions) == (1, 1)
 
 
 def test_a_decider_that_ignores_the_ping_node_is_caught() -> None:

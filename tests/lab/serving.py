@@ -1,0 +1,136 @@
+"""What tests of a served group share: the group, its states, stamped writes meanwhile, and who serves."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from demo import blocks, files
+from demo.bed import Bed, StorageNode, wait_for
+from demo.initiator import Initiator, Writing, assert_clean
+from demo.report import Report
+from lab import Lab, LabError, Node
+from tests.lab.product import begin_anew, end
+
+STARTS_AGAIN_WITHIN_S = 30.0
+IN_SYNC_WITHIN_S = 60.0
+RESETS_WITHIN_S = 30.0
+WATCH_EVERY_S = 0.2
+LOOK_WITHIN_S = 2.0
+
+WELL = ("active-sync", "standby-ok")
+
+# Each run writes where no other has: what an earlier one left there would look corrupt.
+_regions = itertools.count()
+
+
+@contextmanager
+def serving(lab: Lab) -> Iterator[tuple[Bed, str]]:
+    """A pair whose node a serves a group, and the disk at the initiator."""
+    bed = begin_anew(lab)
+    report = Report()
+    files.pair(bed, report)
+    initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
+    blocks.build(bed, report, initiator)
+    device = initiator.log_in()
+    yield bed, device
+    initiator.log_out()
+    end(bed)
+
+
+def states(bed: Bed) -> tuple[str, str]:
+    """Of the group on a and on b, each as its own monitor says it."""
+    return state(bed.a), state(bed.b)
+
+
+def state(storage: StorageNode) -> str:
+    """Of the group on one node."""
+    here = blocks.group_of(storage)["this_node"]
+    return str(here["state"]) if here else "unknown"
+
+
+def epochs(bed: Bed) -> tuple[int, ...]:
+    """The group's epoch on both nodes."""
+    return tuple(blocks.group_of(storage)["this_node"]["epoch"] for storage in (bed.a, bed.b))
+
+
+def takeovers(storage: StorageNode) -> list[str]:
+    """The decisions by which a node came to serve."""
+    told = [str(decision["sentence"]) for decision in storage.api.items("/v1/decisions?page_size=1000")]
+    return [sentence for sentence in told if "takes over" in sentence or "starts to serve" in sentence]
+
+
+class Watch:
+    """Asks both kernels again and again which of them serves."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.seen: set[tuple[str, ...]] = set()
+
+    def _look(self) -> None:
+        while not self._over.wait(WATCH_EVERY_S):
+            self.seen.add(tuple(storage.name for storage in (self._bed.a, self._bed.b) if serves(storage.node)))
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+
+def serves(node: Node) -> bool:
+    """Whether a kernel acknowledges writes to the mirror, being Primary and not frozen, or has the virtual address."""
+    script = f"grep -Eq 'ro:Primary/.* C r' /proc/drbd || ip -o addr | grep -qF ' {blocks.VIRTUAL_ADDRESS}/'"
+    try:
+        return node.run(["sh", "-c", script], check=False, timeout_s=LOOK_WITHIN_S).returncode == 0
+    except (LabError, OSError):  # it has no power
+        return False
+
+
+@contextmanager
+def written(bed: Bed, device: str, run: str, gap_at_most_ms: float) -> Iterator[Writing]:
+    """Stamped writes go on all the while; afterwards none is lost, none failed, none waited for long."""
+    region = next(_regions)
+    assert (region + 1) * blocks.REGION_BLOCKS * 4096 <= blocks.LUN_BYTES, "more runs than the disk has regions"
+    writing = blocks.start_writing(bed, device, run, region * blocks.REGION_BLOCKS)
+    try:
+        writing.wait_acknowledged(200, 30)
+        yield writing
+        writing.wait_acknowledged(200, 30)
+    finally:
+        writing.stop()
+    verdict = writing.judge()
+    print(f"{verdict.acknowledged} writes acknowledged, longest gap {verdict.longest_gap_ms:.0f} ms")
+    assert_clean(verdict)
+    assert verdict.longest_gap_ms < gap_at_most_ms
+
+
+def kill(storage: StorageNode, service: str) -> None:
+    """Kill -9, and return when the supervisor has started it again."""
+
+    def starts() -> int:
+        return storage.node.services()[service]["starts"] or 0
+
+    before = starts()
+    storage.node.kill_service(service)
+    wait_for(lambda: starts() > before, STARTS_AGAIN_WITHIN_S, f"{service} is started again")
+
+
+def boot_again(storage: StorageNode) -> None:
+    """Boot a node without power, and wait for its API."""
+    storage.node.boot()
+    storage.api.wait_until_it_answers(blocks.BOOTS_WITHIN_S)
+
+
+def move_back(bed: Bed) -> None:
+    """From b to a, once a has caught up; then the kernel compares both sides."""
+    wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node b serves and node a is ready")
+    bed.b.api.change("POST", f"/v1/groups/{blocks.GROUP}/switchover", {"to": "a"})
+    wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
+    blocks.verify(bed, Report())
