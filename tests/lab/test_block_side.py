@@ -161,6 +161,18 @@ def test_without_a_ping_node_nothing_moves_and_a_lone_standby_waits_for_a_person
     blocks.verify(bed, Report())
 
 
+def test_a_frozen_kernel_that_wakes_after_the_takeover_gives_way(bed: Bed, device: str) -> None:
+    with written(bed, device, "frozen", MOVED_AT_MOST_MS) as writing:
+        bed.a.node.freeze()
+        wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+        writing.wait_acknowledged(200, 30)
+        bed.a.node.thaw()
+        wait_for(lambda: not bed.a.node.is_running, RESETS_WITHIN_S, "node a resets itself")
+        boot_again(bed.a)
+        wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node a stands by")
+    move_back(bed)
+
+
 # --- its target ---
 
 

@@ -124,6 +124,7 @@ class Evidence:
         """Our own loop slept too long: what silence and pings seemed to say in the meantime is void."""
         self._sign_s = max(self._sign_s, now_s)
         self._stalled_s = now_s
+        self._ping_answer_s = None
         self._ping_run_s = None
         self._answers_since_sign = 0
         self._pings.clear()

@@ -12,6 +12,7 @@ from holdfast.errors import HoldfastError, UnavailableError, VerificationError
 from holdfast.hooks.failover import Decision, GroupPlan, GroupStack, GroupState, GroupStatus
 from holdfast.hooks.replication import ConnectionState, FenceAnswer, Role
 from holdfast_failover_vip import actions as do
+from holdfast_failover_vip.active import higher_epoch_elsewhere
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.decide import decide
 from holdfast_failover_vip.epoch import EpochFile
@@ -422,6 +423,10 @@ class Group:
             self.trouble = f"the handover failed: {reason}"
             self.switch_to = None
             self._failed_s = self._around.boot_s()
+            if higher_epoch_elsewhere(self.view()):
+                # It serves already: nothing of ours may come back, and the next decision gives way.
+                self._enter(S.FROZEN)
+                return
             # Should this fail too, the refusal makes the next decision take the group back at once.
             self.handover_refusal = str(reason)
             await self._stack.mirror.activate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -53,6 +54,13 @@ class LinkSockets:
                 self._retry_later()
             return False
         return True
+
+    def discard(self) -> None:
+        """Throw away what waits to be read: this machine slept, and it tells of a world that is gone."""
+        for waiting in self._sockets.values():
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.recv(MAX_BYTES)
 
     def close(self) -> None:
         """Close all; may be repeated."""

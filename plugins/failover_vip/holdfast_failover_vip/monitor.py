@@ -143,6 +143,7 @@ class Monitor(FenceArbiter):
                 log.warning(
                     "the monitor slept for %.0f ms: what silence seemed to say is void", (now_s - last_s) * 1000
                 )
+                self._links.discard()
                 self._evidence.stalled(now_s)
             last_s = now_s
             if (now_s - self._sent_s) * 1000 >= timers.heartbeat_ms:
@@ -183,6 +184,8 @@ class Monitor(FenceArbiter):
                         probe.send()
 
     def _on_echo(self, address: str, sequence: int) -> None:
+        if not self._is_punctual():
+            return
         now_s = self._now_s()
         if address == self._plan.ping_node:
             self._evidence.ping_answered(sequence, now_s)
@@ -209,6 +212,8 @@ class Monitor(FenceArbiter):
         self._send(Beat(self._evidence.fresh_links(now_s), has_sign, answers, groups))
 
     def _on_datagram(self, link: str, data: bytes) -> None:
+        if not self._is_punctual():
+            return  # after a pause the loop looks first how long it was, and what waited meanwhile is old
         try:
             envelope = wire.decode(data, self._plan.key)
         except (HoldfastError, ValueError) as reason:

@@ -205,6 +205,17 @@ def test_an_own_stall_says_nothing_of_a_link() -> None:
     assert world.evidence.link_silent_ms("one", world.now_s) == 0
 
 
+def test_an_own_stall_says_nothing_of_the_ping_node() -> None:
+    """Awake again, a node must not believe that its ping node was silent while it slept itself."""
+    world = World()
+    world.run(200, beats=LINKS)
+    world.now_ms += 5000
+    world.evidence.stalled(world.now_s)
+    assert world.evidence.facts(world.now_s).ping.silent_ms is None
+    world.run(100, beats=LINKS)
+    assert world.evidence.facts(world.now_s).ping.silent_ms is not None
+
+
 def test_losses_show_in_the_status_of_their_link_only() -> None:
     world = World()
     for sequence in (1, 2, 4, 5):
