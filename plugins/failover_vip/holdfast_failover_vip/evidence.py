@@ -134,7 +134,8 @@ class Evidence:
     def tick(self, now_s: float) -> None:
         """Notice what did not happen, a gap in the pings, and forget what is long ago."""
         overdue = [sent_s for sent_s in self._pings.values() if now_s - sent_s >= self._timers.burst_ms / 1000]
-        patience_s = self._timers.gap_probes * self._timers.burst_ms / 1000
+        # An answer that a busy machine reads late is no gap: a standby that saw one may never take over.
+        patience_s = self._timers.gap_ms / 1000
         if len(overdue) >= self._timers.gap_probes and now_s - min(overdue) >= patience_s:
             self._ping_run_s = None
         if len(self._pings) > 50:

@@ -44,6 +44,11 @@ class Timers:
     """After a promotion that failed and was undone."""
 
     @property
+    def gap_ms(self) -> int:
+        """How old the oldest of `gap_probes` unanswered pings must be to make a gap."""
+        return self.gap_probes * self.burst_ms + self.jitter_ms
+
+    @property
     def isolated_ms(self) -> int:
         """When an isolated active has begun to let go of its address."""
         return self.dead_ms - self.promote_margin_ms
@@ -63,7 +68,7 @@ class Timers:
             (self.suspect_ms >= 3 * self.heartbeat_ms, "suspect_ms >= 3 * heartbeat_ms"),
             # Three echoes must have gone unanswered before the partner counts as dead.
             (
-                self.suspect_ms + self.gap_probes * self.burst_ms + self.jitter_ms <= self.isolated_ms,
+                self.suspect_ms + self.gap_ms <= self.isolated_ms,
                 "suspect_ms + gap_probes * burst_ms + jitter_ms <= dead_ms - promote_margin_ms",
             ),
             # An isolated active drops its address before the standby promotes.

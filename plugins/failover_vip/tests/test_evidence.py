@@ -114,7 +114,7 @@ def test_three_lost_pings_are_a_gap_and_two_are_none() -> None:
     world.run(60, pings=False)
     world.run(340)
     assert world.evidence.facts(world.now_s).ping.is_continuous
-    world.run(150, pings=False)
+    world.run(T.gap_ms + T.burst_ms, pings=False)
     facts = world.evidence.facts(world.now_s)
     assert facts.ping.has_gap
     world.run(1000)
@@ -126,6 +126,15 @@ def test_pings_that_stopped_with_the_partner_are_not_continuous() -> None:
     world.run(1000, beats=LINKS)
     world.run(400, pings=False)
     assert not world.evidence.facts(world.now_s).ping.is_continuous
+
+
+def test_answers_that_are_read_late_are_no_gap() -> None:
+    world = World()
+    world.run(1000, beats=LINKS)
+    world.run(T.gap_ms - T.burst_ms, pings=False)
+    world.evidence.ping_answered(world.ping, world.now_s)
+    world.run(200)
+    assert world.evidence.facts(world.now_s).ping.is_continuous
 
 
 def test_without_a_ping_node_there_is_always_a_gap() -> None:
