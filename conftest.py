@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what boots virtual nodes last, in the random order that the rest has too: cheap tests fail first."""
+    """Run what boots virtual nodes last, in the random order that the rest has too: cheap tests fail first.
+
+    Tests marked `in_order` build on those above them: within their module they keep the order of the file.
+    """
     items.sort(key=lambda item: item.get_closest_marker("lab") is not None)
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, item in enumerate(items):
+        if item.get_closest_marker("in_order"):
+            places[item.location[0]].append(place)
+    for of_module in places.values():
+        in_order = sorted((items[place] for place in of_module), key=lambda item: item.location[1] or 0)
+        for place, item in zip(of_module, in_order, strict=True):
+            items[place] = item

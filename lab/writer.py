@@ -45,7 +45,7 @@ class Writer:
         self._threads = [threading.Thread(target=self._serve) for _ in range(threads)]
 
     def stop(self) -> None:
-        """Issue no more; `write` returns when what is under way has ended."""
+        """Issue no more, queued or not; `write` returns when what is under way has ended."""
         self._stopping.set()
 
     def write(self, interval_s: float, seconds: float | None) -> None:
@@ -76,6 +76,8 @@ class Writer:
     def _serve(self) -> None:
         buffer = mmap.mmap(-1, BLOCK_BYTES)  # page-aligned, as O_DIRECT asks
         while stamp := self._work.get():
+            if self._stopping.is_set():
+                continue  # after a long stall thousands wait here, and nobody waits for them
             buffer[:] = encode(stamp)
             # Said before it is done: a write that nobody answers may still have arrived.
             _say(f"issue {stamp.sequence} {stamp.lba} {time.monotonic():.6f}")
