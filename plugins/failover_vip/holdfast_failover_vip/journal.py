@@ -21,8 +21,8 @@ class Journal:
         self._path = path
         self._next: int | None = None
 
-    def append(self, decision: Decision, *, is_durable: bool = False) -> int:
-        """Add one and return its number. Raises OSError."""
+    def append(self, decision: Decision) -> int:
+        """Add one, durably, and return its number: it may wait for the disk. Raises OSError."""
         if self._next is None:
             kept = self.read()
             self._next = kept[-1][0] + 1 if kept else 1
@@ -32,8 +32,7 @@ class Journal:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, _line(number, decision))
-            if is_durable:
-                os.fdatasync(descriptor)
+            os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
         return number

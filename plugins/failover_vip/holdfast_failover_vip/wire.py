@@ -98,23 +98,6 @@ class OfferRefused:
 
 
 @dataclass(frozen=True)
-class MoveAsk:
-    """A person asked me to move `group`, which you serve, to `to`."""
-
-    group: str
-    to: str
-    nonce: str
-
-
-@dataclass(frozen=True)
-class MoveReply:
-    """What is in the way; empty: I do it."""
-
-    nonce: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Clients:
     """Who is connected to the addresses of `group`, to be woken by whoever takes it over."""
 
@@ -122,15 +105,13 @@ class Clients:
     connections: tuple[tuple[str, int], ...]
 
 
-Message = Beat | FenceAsk | FenceReply | Offer | OfferRefused | MoveAsk | MoveReply | Clients
+Message = Beat | FenceAsk | FenceReply | Offer | OfferRefused | Clients
 _KINDS: dict[str, type] = {
     "beat": Beat,
     "fence-ask": FenceAsk,
     "fence-reply": FenceReply,
     "offer": Offer,
     "offer-refused": OfferRefused,
-    "move-ask": MoveAsk,
-    "move-reply": MoveReply,
     "clients": Clients,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -182,7 +163,10 @@ def decode(datagram: bytes, key: Secret) -> Envelope:
     mac, data = datagram[:_MAC_BYTES], datagram[_MAC_BYTES:]
     if not hmac.compare_digest(mac, _mac(data, key)):
         raise ForgedError("a datagram has a wrong signature")
-    body = json.loads(data)
+    try:
+        body = json.loads(data)
+    except ValueError as reason:
+        raise InvalidError(f"a message is no JSON: {reason}") from reason
     if not isinstance(body, dict):
         raise InvalidError("a message is an object")
     if body.get("version") != VERSION:

@@ -26,8 +26,6 @@ from holdfast_failover_vip.wire import (
     Freshness,
     GroupBeat,
     Message,
-    MoveAsk,
-    MoveReply,
     Offer,
     OfferRefused,
     decode,
@@ -58,8 +56,6 @@ def changed(**changes: object) -> bytes:
         FenceReply("m", "n", Verdict.OUTDATED, 5),
         Offer("g", 6, 3),
         OfferRefused("g", 6, "no"),
-        MoveAsk("g", "b", "n"),
-        MoveReply("n", ("one", "two")),
         Clients("g", (("192.0.2.7", 40_000),)),
     ],
     ids=lambda message: type(message).__name__,
@@ -73,6 +69,12 @@ def test_a_wrong_key_is_noticed_before_anything_is_parsed() -> None:
     # Parsing this would raise another error.
     with pytest.raises(ForgedError):
         decode(sign(b"{no json", OTHER_KEY), KEY)
+
+
+@pytest.mark.parametrize("body", [b"{no json", b"\xff", b"[]", b"null"])
+def test_an_authentic_message_that_is_no_object_is_invalid(body: bytes) -> None:
+    with pytest.raises(InvalidError):
+        decode(sign(body), KEY)
 
 
 @pytest.mark.parametrize("datagram", [b"", b"x" * 32, b"x" * (MAX_BYTES + 1)])
