@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
-
-from pyroute2.iproute.linux import AsyncIPRoute
 
 from holdfast.errors import ConfirmationError, HoldfastError, Reason
 from holdfast.hooks.base import Can, Host
@@ -23,6 +20,7 @@ from holdfast.values import from_plain
 from holdfast_failover_vip import control
 from holdfast_failover_vip.journal import Journal
 from holdfast_failover_vip.monitor import Monitor
+from holdfast_failover_vip.preflight import check_addresses, check_nics
 from holdfast_failover_vip.settings import Settings
 
 QUICK_S = 5.0
@@ -57,13 +55,8 @@ class VipFailover(FailoverDriver):
         if len(plan.links) < 2:
             text = f"{len(plan.links)} links carry heartbeats, and two are needed: the loss of one proves nothing"
             found.append(Unmet("links", text, "set two or more with PUT /v1/failover"))
-        interfaces = await _interfaces()
-        wanted = {link.interface for link in plan.links} | {a.interface for a in group.addresses}
-        for name in sorted(wanted):
-            if name not in interfaces:
-                found.append(Unmet("no-interface", f"there is no NIC {name}", "name a NIC that both nodes have"))
-            elif not interfaces[name]:
-                found.append(Unmet("interface-down", f"the NIC {name} is down", "bring it up, or plug its cable"))
+        found += await check_nics(plan, group)
+        found += await check_addresses(plan, group)
         return tuple(found)
 
     async def plan_written(self) -> None:
@@ -115,11 +108,3 @@ def judge_status(status: MonitorStatus, plan: MonitorPlan) -> tuple[Unmet, ...]:
         text = f"the ping node {plan.ping_node} does not answer"
         found.append(Unmet("ping-node", text, "name a third system that answers ICMP, or bring it back"))
     return tuple(found)
-
-
-async def _interfaces() -> dict[str, bool]:
-    """Each NIC of this node, and whether it is up with a carrier."""
-    open_routes: Any = AsyncIPRoute  # pyroute2 has no types
-    async with open_routes() as routes:
-        dump: Any = await routes.link("dump")
-        return {link.get("ifname"): link.get("state") == "up" async for link in dump}

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,13 @@ from typing import Any, TypeVar
 import pytest
 
 from holdfast.errors import UnavailableError, UnsupportedError
-from holdfast.hooks.failover import Link, VirtualAddress
+from holdfast.hooks.failover import GroupPlan, Link, MonitorPlan, VirtualAddress
+from holdfast.values import Secret
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.arp import ArpProbe, claimant, send_gratuitous
 from holdfast_failover_vip.icmp import Echo, internet_checksum
 from holdfast_failover_vip.links import LinkSockets
+from holdfast_failover_vip.preflight import check_addresses
 from holdfast_failover_vip.tickle import send_tickle, tickle, tickle_segment
 
 T = TypeVar("T")
@@ -77,7 +80,7 @@ class Namespace:
 
     def socket(self, *kind: int) -> socket.socket:
         made = self.call(lambda: socket.socket(*kind))
-        made.settimeout(2)
+        made.settimeout(5)
         self.sockets.append(made)
         return made
 
@@ -107,12 +110,22 @@ def pair() -> Iterator[Pair]:
                 ip("-n", name, "link", "set", cable, "up")
         for name in names:
             ip("-n", name, "link", "set", "lo", "up")
+            for cable in ("cable", "second"):
+                wait_until_up(name, cable)
         yield made
     finally:
         for opened in (*made.here.sockets, *made.there.sockets):
             opened.close()
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def wait_until_up(namespace: str, cable: str) -> None:
+    """What is sent before the kernel has noticed the other end is lost, and asked again only after a second."""
+    deadline_s = time.monotonic() + 5
+    while "state UP" not in ip("-n", namespace, "-o", "link", "show", "dev", cable):
+        assert time.monotonic() < deadline_s, f"{cable} of {namespace} does not come up"
+        time.sleep(0.01)
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 3) -> None:
@@ -131,6 +144,23 @@ def all_heard(tap: socket.socket) -> list[bytes]:
 
 def link(name: str, cable: str, net: int, *, port: int = 7788) -> Link:
     return Link(name, cable, f"10.9{net}.0.1", f"10.9{net}.0.2", port)
+
+
+class TestPreflight:
+    @pytest.mark.parametrize(
+        ("taken", "is_started", "codes"),
+        [(False, False, []), (True, False, ["address-taken"]), (True, True, [])],
+    )
+    def test_an_address_that_somebody_answers_for_is_named_unless_its_group_runs(
+        self, pair: Pair, taken: bool, is_started: bool, codes: list[str]
+    ) -> None:
+        if taken:
+            pair.there.ip("addr", "add", "10.91.0.50/32", "dev", "cable")
+        group = GroupPlan("g", 1, "m", (), (VirtualAddress("10.91.0.50", 24, "cable"),), "a", is_started)
+        plan = MonitorPlan(1, "a", "b", Secret("00"), (link("a", "cable", 1),), None, (group,), ())
+        found = pair.here.run(lambda: check_addresses(plan, group))
+        assert [unmet.code for unmet in found] == codes
+        assert all(pair.there.mac("cable") in unmet.text for unmet in found)
 
 
 class TestLinks:

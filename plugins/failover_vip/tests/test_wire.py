@@ -71,12 +71,6 @@ def test_a_wrong_key_is_noticed_before_anything_is_parsed() -> None:
         decode(sign(b"{no json", OTHER_KEY), KEY)
 
 
-@pytest.mark.parametrize("body", [b"{no json", b"\xff", b"[]", b"null"])
-def test_an_authentic_message_that_is_no_object_is_invalid(body: bytes) -> None:
-    with pytest.raises(InvalidError):
-        decode(sign(body), KEY)
-
-
 @pytest.mark.parametrize("datagram", [b"", b"x" * 32, b"x" * (MAX_BYTES + 1)])
 def test_datagrams_of_impossible_sizes_are_forged(datagram: bytes) -> None:
     with pytest.raises(ForgedError):
@@ -97,7 +91,7 @@ def test_what_this_version_does_not_know_is_foreign(changes: dict[str, object]) 
         decode(changed(**changes), KEY)
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"a"'])
+@pytest.mark.parametrize("body", [b"[]", b'"a"', b"{no json", b"\xff"])
 def test_an_authentic_message_that_is_no_object_is_invalid(body: bytes) -> None:
     with pytest.raises(InvalidError):
         decode(sign(body), KEY)
