@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -139,3 +140,21 @@ async def test_a_file_system_unmounted_from_outside_is_told_and_mounted_again(no
 
     await a.system.services.reconciler.once()
     assert await a.get("/v1/volumes/files") == mounted
+
+
+async def test_a_mirror_that_is_taken_apart_is_not_brought_back_meanwhile(nodes: Nodes) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    is_over = asyncio.Event()
+
+    async def reconcile(node: Appliance) -> None:
+        while not is_over.is_set():
+            await node.system.services.reconciler.once()
+
+    async with asyncio.TaskGroup() as tasks:
+        for node in nodes:
+            tasks.create_task(reconcile(node))
+        await a.change("DELETE", "/v1/mirrors/m?confirm=m")
+        is_over.set()
+    assert [node.mechanisms.mirrors.node.sides for node in nodes] == [{}, {}]
+    assert [await node.items("/v1/mirrors") for node in nodes] == [[], []]

@@ -5,6 +5,8 @@ Both nodes run the same code for their own side; the partner's is reached throug
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from secrets import token_hex
@@ -49,6 +51,8 @@ class MirrorSides:
         self._secrets = secrets
         self._node = node
         self._address = replication_address
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One change of a mirror's side at a time: bringing one back must not meet the partner that takes it apart."""
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask of this side."""
@@ -160,19 +164,42 @@ class MirrorSides:
 
     async def attach(self, document: MirrorDocument) -> None:
         """Write the metadata if there is none yet, and configure the mirror in the kernel."""
+        async with self._locks[document.name]:
+            await self._attach(document)
+
+    async def _attach(self, document: MirrorDocument) -> None:
         spec = await self.spec(document)
         await self._drivers.mirror().create_metadata(spec)
         await self._drivers.mirror().attach(spec)
 
     async def connect(self, document: MirrorDocument) -> MirrorStatus:
         """Let this side connect."""
+        async with self._locks[document.name]:
+            return await self._connect(document)
+
+    async def _connect(self, document: MirrorDocument) -> MirrorStatus:
         return await self._drivers.mirror().connect(await self.spec(document))
+
+    async def bring_back(self, name: str) -> None:
+        """Connect a mirror that is started, attach another; one that is on record no more stays down."""
+        async with self._locks[name]:
+            kept = await self._kept.find(name)
+            if kept is None:
+                return
+            if kept.document.is_started:
+                await self._connect(kept.document)
+            else:
+                await self._attach(kept.document)
 
     async def discard(self, document: MirrorDocument, *, destroy_made: bool, was_in_use: bool) -> None:
         """Take this side down and remove its metadata; with `destroy_made` also the volumes made for it. Repeatable.
 
         Of a mirror that was in use, a copy that is not complete is marked so for good.
         """
+        async with self._locks[document.name]:
+            await self._discard(document, destroy_made=destroy_made, was_in_use=was_in_use)
+
+    async def _discard(self, document: MirrorDocument, *, destroy_made: bool, was_in_use: bool) -> None:
         driver = self._drivers.mirror()
         if was_in_use:
             await self._mark_torn(document)
@@ -227,7 +254,8 @@ class MirrorSides:
 
     async def forget(self, name: str) -> None:
         """Drop the record and tell the monitor."""
-        await self._kept.remove(name)
+        async with self._locks[name]:
+            await self._kept.remove(name)
         await self._plans.write_if_possible()
 
     # --- what the partner asks ---

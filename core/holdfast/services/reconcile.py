@@ -140,10 +140,11 @@ class Reconciler:
                 split.append(f"the sides of {document.name} have diverged, and a person must choose the survivor")
             elif self._jobs.is_held(f"mirror:{document.name}"):
                 continue  # it is the job's, which may just be taking it apart
-            elif document.name not in grouped and document.is_started:
-                await self._sides.connect(document)
-            elif document.name not in grouped and any(m.kind is VolumeKind.NAS for m in document.members):
-                await self._sides.attach(document)  # a stopped mirror's file system is still served
+            elif document.name in grouped:
+                continue  # it is the monitor's
+            elif document.is_started or any(m.kind is VolumeKind.NAS for m in document.members):
+                # A stopped mirror's file system is still served.
+                await self._sides.bring_back(document.name)
         if split:
             raise HoldfastError("; ".join(split))
 
