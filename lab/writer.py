@@ -63,8 +63,10 @@ class Writer:
             sequence += 1
             lba = self._first + (sequence - 1) % self._blocks
             with self._free:
-                while lba in self._busy:
-                    self._free.wait(1.0)
+                while lba in self._busy and not self._stopping.is_set():
+                    self._free.wait(0.2)
+                if self._stopping.is_set():
+                    break
                 self._busy.add(lba)
             self._work.put(Stamp(self._run, lba, sequence))
         for _ in self._threads:

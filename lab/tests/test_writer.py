@@ -43,3 +43,14 @@ def test_a_block_set_back_behind_the_writers_back_is_a_lost_write(device: Path) 
         file.write(older[3 * BLOCK_BYTES : 4 * BLOCK_BYTES])
     verdict = check(log, run_writer(device, "--verify"))
     assert [loss.lba for loss in verdict.lost] == [3]
+
+
+def test_a_writer_that_waits_for_a_block_ends_when_it_is_stopped(device: Path) -> None:
+    argv = [sys.executable, "-m", "lab.writer", "--device", str(device), "--run", "r", "--blocks", "1"]
+    with subprocess.Popen([*argv, "--interval-ms", "0.01"], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        writer.terminate()
+        log = writer.stdout.read().splitlines()
+        assert writer.wait(10) == 0
+    assert log[-1].startswith("end ")
