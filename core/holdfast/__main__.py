@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -21,6 +22,8 @@ from holdfast.services.steps import StepObserver
 from holdfast.system.files import write_atomically
 
 log = logging.getLogger("holdfast")
+
+NICENESS = 10
 
 
 async def write_first_token(system: System, path: Path) -> None:
@@ -79,9 +82,15 @@ async def run(config: Config, *, observe_step: StepObserver | None = None) -> No
         log.info("node %s stops; what it serves stays served", config.node)
 
 
+def give_way() -> None:
+    """Let what serves go first: the monitor, the kernel's question to it, file servers. They share this node."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of `holdfastd`."""
     config = read_arguments(arguments, "holdfastd")
+    give_way()
     try:
         asyncio.run(run(config))
     except HoldfastError as reason:

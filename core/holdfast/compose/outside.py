@@ -21,9 +21,9 @@ class Outside:
     clock: Clock
 
 
-def real_outside() -> Outside:
-    """This machine."""
-    return Outside(SystemCommands(), KernelFs(), SystemClock())
+def real_outside(*, niceness: int | None = None) -> Outside:
+    """This machine. `niceness` is that of the commands; None: that of this process."""
+    return Outside(SystemCommands(niceness=niceness), KernelFs(), SystemClock())
 
 
 def host_maker(config: Config, outside: Outside) -> MakeHost:

@@ -76,9 +76,11 @@ def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
-async def _spawn(argv: Sequence[str], stdin: int, environment: Mapping[str, str] | None) -> asyncio.subprocess.Process:
+async def _spawn(
+    argv: Sequence[str], stdin: int, environment: Mapping[str, str] | None, niceness: int | None
+) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
@@ -89,6 +91,11 @@ async def _spawn(argv: Sequence[str], stdin: int, environment: Mapping[str, str]
         )
     except FileNotFoundError as reason:
         raise UnavailableError(f"the program {argv[0]} is not installed") from reason
+    if niceness is not None:
+        # It may be over already; and where this is not permitted, it is slower and right all the same.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
+    return process
 
 
 async def _kill_group(process: asyncio.subprocess.Process) -> None:
@@ -134,7 +141,13 @@ class _Running:
 
 
 class SystemCommands:
-    """Runs commands on this machine. See Commands."""
+    """Runs commands on this machine. See Commands.
+
+    `niceness` is what each of them gets (setpriority(2)); None leaves them that of this process.
+    """
+
+    def __init__(self, *, niceness: int | None = None) -> None:
+        self._niceness = niceness
 
     async def run(
         self,
@@ -148,7 +161,7 @@ class SystemCommands:
         """See Commands."""
         started_s = time.monotonic()
         stdin = asyncio.subprocess.DEVNULL if secret_input is None else asyncio.subprocess.PIPE
-        process = await _spawn(argv, stdin, environment)
+        process = await _spawn(argv, stdin, environment, self._niceness)
         try:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate(secret_input)
@@ -169,7 +182,7 @@ class SystemCommands:
         self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
     ) -> AsyncIterator[RunningCommand]:
         """See Commands."""
-        running = _Running(argv, await _spawn(argv, asyncio.subprocess.DEVNULL, environment))
+        running = _Running(argv, await _spawn(argv, asyncio.subprocess.DEVNULL, environment, self._niceness))
         try:
             yield running
         finally:
