@@ -23,8 +23,6 @@ LONG: Mapping[str, str] = {
     "core/holdfast/testing/volume.py": _KIT,
     "core/holdfast/testing/memory_mirror.py": _MODEL,
     "core/holdfast/testing/memory_volume.py": _MODEL,
-    "plugins/failover_vip/holdfast_failover_vip/group.py": "one actor: state, decision and acts share a lock",
-    "plugins/failover_vip/holdfast_failover_vip/monitor.py": "one loop, and what is heard and asked while it turns",
     "plugins/rep_block/holdfast_rep_block/driver.py": "one method for each operation of the longest contract",
 }
 STARTS_PROCESSES: Mapping[str, str] = {

@@ -13,6 +13,7 @@ from holdfast.services.links import Links
 from holdfast.services.mirror_growth import MirrorGrowth
 from holdfast.services.mirror_jobs import MirrorJobs
 from holdfast.services.mirror_mounts import MirrorMounts
+from holdfast.services.mirror_requests import MirrorRequests
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.mirror_watch import MirrorWatch
@@ -55,6 +56,7 @@ class Services:
         self.sides = MirrorSides(
             kept.mirrors, kept.volumes, drivers, plans, secrets, node=node, replication_address=address
         )
+        self.mirror_requests = MirrorRequests(self.sides, kept.volumes, ground.secrets, drivers)
         histories = ground.histories
         self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, node=node)
         self.split_brains = SplitBrains(
@@ -173,7 +175,7 @@ class Services:
     def peer_handlers(self) -> Iterator[tuple[str, PeerHandler]]:
         """What the partner may ask of this node: the operation's word, and who answers it."""
         for service in (
-            self.sides,
+            self.mirror_requests,
             self.verify,
             self.split_brains,
             self.split_brain_jobs,

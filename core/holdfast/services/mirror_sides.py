@@ -1,6 +1,6 @@
 """One node's side of a mirror: what is done on this node, asked for by this node's job or by the partner's.
 
-Both nodes run the same code for their own side; the partner's is reached through the operations that `handlers` names.
+Both nodes run the same code for their own side; the partner's is reached through `mirror_requests.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from holdfast.hooks.replication import DiskState, MirrorSpec, MirrorStatus
 from holdfast.hooks.volume import VolumeSpec
 from holdfast.services.documents import MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
-from holdfast.services.partner import PeerHandler
 from holdfast.services.plans import Plans
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
-from holdfast.values import Secret, from_plain, to_plain
+from holdfast.values import Secret, from_plain
 
 FIRST_PORT = 7790
 LAST_PORT = 7989
@@ -53,23 +52,6 @@ class MirrorSides:
         self._address = replication_address
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One change of a mirror's side at a time: bringing one back must not meet the partner that takes it apart."""
-
-    def handlers(self) -> Mapping[str, PeerHandler]:
-        """What the partner may ask of this side."""
-        return {
-            "mirror.facts": self._on_facts,
-            "mirror.status": self._on_status,
-            "mirror.prepare": self._on_prepare,
-            "mirror.zero": self._on_zero,
-            "mirror.attach": self._on_attach,
-            "mirror.connect": self._on_connect,
-            "mirror.disconnect": self._on_disconnect,
-            "mirror.discard": self._on_discard,
-            "mirror.adopt": self._on_adopt,
-            "mirror.forget": self._on_forget,
-            "mirror.change": self._on_change,
-            "mirror.resume-sync": self._on_resume_sync,
-        }
 
     async def own_address(self) -> str:
         """This node's address for replication. Raises RefusedError when the settings name none."""
@@ -242,7 +224,7 @@ class MirrorSides:
 
     def read(self, body: dict[str, Any]) -> MirrorDocument:
         """The mirror that the partner sends along."""
-        return _document(body)
+        return from_plain(MirrorDocument, body["mirror"])
 
     async def change(self, document: MirrorDocument) -> None:
         """Record a mirror that was changed, and make its limits hold in the kernel."""
@@ -257,58 +239,6 @@ class MirrorSides:
         async with self._locks[name]:
             await self._kept.remove(name)
         await self._plans.write_if_possible()
-
-    # --- what the partner asks ---
-
-    async def _on_facts(self, body: dict[str, Any], job_id: str | None) -> Any:
-        return await self.facts()
-
-    async def _on_status(self, body: dict[str, Any], job_id: str | None) -> Any:
-        return to_plain(await self.status(body["name"]))
-
-    async def _on_prepare(self, body: dict[str, Any], job_id: str | None) -> Any:
-        document = _document(body)
-        if document.is_authenticated:
-            await self._secrets.keep(document.secret_reference, Secret(body["secret"]))
-        devices = await self.make_volumes(document)
-        return {"devices": devices, "metadata_devices": await self.make_metadata(document)}
-
-    async def _on_zero(self, body: dict[str, Any], job_id: str | None) -> Any:
-        document = _document(body)
-        for member in document.members:
-            volume = await self._volumes.get(member.volume)
-            if volume.made_for != f"mirror:{document.name}":
-                raise RefusedError(f"the volume {member.volume} was not made for this mirror and is not zeroed")
-        await self.zero(document)
-
-    async def _on_attach(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.attach(_document(body))
-
-    async def _on_connect(self, body: dict[str, Any], job_id: str | None) -> Any:
-        return to_plain(await self.connect(_document(body)))
-
-    async def _on_disconnect(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._drivers.mirror().disconnect(body["name"])
-
-    async def _on_discard(self, body: dict[str, Any], job_id: str | None) -> Any:
-        destroy_made = body["destroy_made"]
-        await self.discard(_document(body), destroy_made=destroy_made, was_in_use=not destroy_made)
-
-    async def _on_adopt(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.adopt(_document(body))
-
-    async def _on_change(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.change(_document(body))
-
-    async def _on_resume_sync(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._drivers.mirror().resume_sync(body["name"])
-
-    async def _on_forget(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self.forget(body["name"])
-
-
-def _document(body: dict[str, Any]) -> MirrorDocument:
-    return from_plain(MirrorDocument, body["mirror"])
 
 
 def choose_numbers(used: tuple[Mapping[str, Any], ...], *, count: int) -> tuple[tuple[int, ...], int]:
