@@ -23,6 +23,8 @@ import time
 
 from lab.stamp import BLOCK_BYTES, Stamp, decode, encode
 
+LOOKS_EVERY_S = 0.2  # whether it is to stop
+
 
 class Writer:
     """Issues writes on a clock, not when the last one came back, so that a stall is not left out.
@@ -38,15 +40,18 @@ class Writer:
         self._run = run
         self._first = first
         self._blocks = blocks
-        self._stopping = threading.Event()
+        self._is_stopping = False
         self._work: queue.SimpleQueue[Stamp | None] = queue.SimpleQueue()
         self._busy: set[int] = set()
         self._free = threading.Condition()
         self._threads = [threading.Thread(target=self._serve) for _ in range(threads)]
 
     def stop(self) -> None:
-        """Issue no more, queued or not; `write` returns when what is under way has ended."""
-        self._stopping.set()
+        """Issue no more, queued or not; `write` returns when what is under way has ended.
+
+        Called by signal handlers, so that it takes no lock: the thread they interrupt may hold it.
+        """
+        self._is_stopping = True
 
     def write(self, interval_s: float, seconds: float | None) -> None:
         """Write until stopped, or for a time."""
@@ -54,18 +59,19 @@ class Writer:
             thread.start()
         started = time.monotonic()
         sequence = 0
-        while not self._stopping.is_set():
+        while True:
             due = started + sequence * interval_s
             if seconds is not None and due - started >= seconds:
                 break
-            if self._stopping.wait(max(0.0, due - time.monotonic())):
+            self._sleep_until(due)
+            if self._is_stopping:
                 break
             sequence += 1
             lba = self._first + (sequence - 1) % self._blocks
             with self._free:
-                while lba in self._busy and not self._stopping.is_set():
-                    self._free.wait(0.2)
-                if self._stopping.is_set():
+                while lba in self._busy and not self._is_stopping:
+                    self._free.wait(LOOKS_EVERY_S)
+                if self._is_stopping:
                     break
                 self._busy.add(lba)
             self._work.put(Stamp(self._run, lba, sequence))
@@ -75,10 +81,14 @@ class Writer:
             thread.join()
         _say(f"end {time.monotonic():.6f}")
 
+    def _sleep_until(self, due: float) -> None:
+        while not self._is_stopping and (left := due - time.monotonic()) > 0:
+            time.sleep(min(left, LOOKS_EVERY_S))
+
     def _serve(self) -> None:
         buffer = mmap.mmap(-1, BLOCK_BYTES)  # page-aligned, as O_DIRECT asks
         while stamp := self._work.get():
-            if self._stopping.is_set():
+            if self._is_stopping:
                 continue  # after a long stall thousands wait here, and nobody waits for them
             buffer[:] = encode(stamp)
             # Said before it is done: a write that nobody answers may still have arrived.
