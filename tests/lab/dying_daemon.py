@@ -1,8 +1,9 @@
 """holdfastd that kills itself at a persisted mark of a job, once, when a file asks it to.
 
-Run in a node in place of `python -m holdfast`. ORDER holds `{"kind": JOB_KIND, "mark": N, "fails_at": M}`; at the N-th
-mark of such a job it is removed and the process is gone, as if by `kill -9`: whoever starts the daemon again gets one
-that lives. At the M-th, if any, the step fails, so that the marks after it are those of the way back.
+Run in a node in place of `python -m holdfast`. ORDER holds `{"kind": JOB_KIND, "mark": N, "fails_at": M, "lives": L}`;
+at the N-th mark of such a job that it sees, the process is gone, as if by `kill -9`. So are the next daemons at their
+N-th, L in all; the last one removes the order, and whoever starts the daemon then gets one that lives. At the M-th, if
+any, the step fails, so that the marks after it are those of the way back.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from holdfast.__main__ import run
 from holdfast.config import read_arguments
 from holdfast.errors import ConflictError
+from holdfast.system.files import write_atomically
 
 ORDER = Path("/run/holdfast-dies.json")
 
@@ -39,7 +41,10 @@ class Death:
         if self._seen == order["fails_at"]:
             raise ConflictError(f"{kind} was made to fail at mark {self._seen}")
         if self._seen == order["mark"]:
-            ORDER.unlink()
+            if order["lives"] > 1:
+                write_atomically(ORDER, json.dumps({**order, "lives": order["lives"] - 1}).encode(), mode=0o600)
+            else:
+                ORDER.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
 # Two marks a step: it begins (odd), it is done (even). Between the end of one step and the beginning of the next
-# nothing happens but the mark itself, so that of the ten steps of a mirror only the first beginning is tried.
-MIRROR_MARKS = (1, *range(2, 2 * 10 + 1, 2))
+# nothing happens but the mark itself, so that of the steps of a mirror only the first beginning is tried, and every end.
+MIRROR_STEPS = 10
 START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
 # all was made. Of the ten marks of its way back these are tried: all is there yet, disconnected, only the partner's
@@ -63,18 +63,26 @@ def startable(pair: Bed) -> Bed:
     return pair
 
 
-def die(bed: Bed, kind: str, mark: int, path: str, body: Any, *, fails_at: int | None = None) -> dict[str, Any]:
-    """Ask for a job whose daemon dies at a mark, perhaps after it failed, and follow it to its end under the next."""
+def die(
+    bed: Bed, kind: str, mark: int, path: str, body: Any, *, fails_at: int | None = None, lives: int = 1
+) -> dict[str, Any]:
+    """Ask for a job whose daemon dies at a mark, perhaps after it failed, and follow it to its end under the next.
+
+    With several `lives` the next ones die too, each at such a mark of its own.
+    """
 
     def starts() -> int:
         return bed.a.node.services()[DAEMON]["starts"] or 0
 
     before = starts()
     key = {"Idempotency-Key": f"{kind}-{mark}-{fails_at}"}
-    bed.a.node.write_file(ORDER, json.dumps({"kind": kind, "mark": mark, "fails_at": fails_at}).encode())
+    bed.a.node.write_file(
+        ORDER, json.dumps({"kind": kind, "mark": mark, "fails_at": fails_at, "lives": lives}).encode()
+    )
     with suppress(OSError):  # the daemon may be gone before it has answered
         bed.a.api.call("POST", path, body, headers=key)
-    wait_for(lambda: starts() > before, DIES_WITHIN_S, f"the daemon dies at mark {mark} of {kind}")
+    deaths = f"{lives} daemons die at mark {mark} of {kind}"
+    wait_for(lambda: starts() >= before + lives, lives * DIES_WITHIN_S, deaths)
     bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
     job: dict[str, Any] = bed.a.api.items("/v1/jobs")[0]
     assert job["kind"] == kind
@@ -112,14 +120,17 @@ def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None
     assert {m["name"] for m in bed.a.api.items("/v1/mirrors")} == {m["name"] for m in bed.b.api.items("/v1/mirrors")}
 
 
-@pytest.mark.parametrize("mark", MIRROR_MARKS)
-def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int) -> None:
+@pytest.mark.timeout(120, func_only=True)
+@pytest.mark.parametrize(("mark", "lives"), [(1, 1), (2, MIRROR_STEPS)], ids=["first beginning", "every end"])
+def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int, lives: int) -> None:
+    """At mark 2 each daemon has gone on with the job of the one before, and dies when one more step is done."""
     volume, mirror = f"k{mark}", f"m{mark}"
     wanted = {"pool": files.POOL, "name": volume, "size_bytes": 16 * MIB, "kind": "iscsi"}
     bed.a.api.change("POST", "/v1/volumes", wanted)
     body = {"name": mirror, "volumes": [volume], "first_sync": "zero"}
-    job = die(bed, "mirror.create", mark, "/v1/mirrors", body)
+    job = die(bed, "mirror.create", mark, "/v1/mirrors", body, lives=lives)
     assert job["state"] in ("done", "failed")
+    assert len(job["steps"]) == MIRROR_STEPS
     is_made = job["state"] == "done"
     assert (mirror in {item["name"] for item in bed.a.api.items("/v1/mirrors")}) is is_made
     assert_reality_matches(bed, frozenset() if is_made else frozenset({volume}))
