@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
 # Two marks a step: it begins (odd), it is done (even). Between the end of one step and the beginning of the next
-# nothing happens but the mark itself, so that of the steps of a mirror only the first beginning is tried, and every end.
+# nothing happens but the mark itself, so that of a mirror's steps the first beginning is tried and every end.
 MIRROR_STEPS = 10
 START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
