@@ -37,7 +37,7 @@ demo: setup-lab ## Run the main job on two virtual nodes; KEEP=1 leaves them up
 
 .PHONY: test
 test: setup-lab ## Run every test, those in virtual nodes last
-	@XDG_CACHE_HOME=$(CURDIR)/.cache tools/run-tests $(ARGS)
+	@$(RUN) tools/run-tests $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes

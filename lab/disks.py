@@ -32,10 +32,15 @@ def place(layout: Layout, topology: Topology, memory: Path = MEMORY) -> None:
 
 
 def _fits(topology: Topology, memory: Path) -> bool:
-    disks_mib = sum(disk.size_mib for node in topology.nodes.values() for disk in node.disks)
+    disks_mib = total_mib(topology)
     if not memory.is_dir() or shutil.disk_usage(memory).free < disks_mib << 20:
         return False
     return available_mib() >= topology.memory_mib + disks_mib + 2 * SPARE_MIB
+
+
+def total_mib(topology: Topology) -> int:
+    """What the disks of all nodes can grow to."""
+    return sum(disk.size_mib for node in topology.nodes.values() for disk in node.disks)
 
 
 def create(layout: Layout, node: NodeSpec) -> None:

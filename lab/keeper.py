@@ -57,11 +57,16 @@ def acquire_lock(say: Callable[[str], None], timeout_s: float | None = None) -> 
             return handle
 
 
+def sign_lock(handle: int, owner: str) -> None:
+    """Tell those who wait for the lock who has it."""
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, owner.encode(), 0)
+
+
 def spawn(layout: Layout, lock: int | None) -> int:
     """Start the keeper of a lab, handing it the lock; return the end of the pipe to hold."""
     if lock is not None:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{layout.root}".encode(), 0)
+        sign_lock(lock, str(layout.root))
     reader, writer = os.pipe()
     inherited = [reader] if lock is None else [reader, lock]
     try:

@@ -31,8 +31,9 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
     argv = ["ip", "netns", "exec", layout.namespace]
     # On one processor: the kernel and the processes it traces take turns, never run side by side,
     # and each turn costs an interrupt between processors if they are apart (boots of 3 to 9 s).
+    # Labs side by side begin at different ones.
     processors = sorted(os.sched_getaffinity(0))
-    index = list(topology.nodes).index(node.name)
+    index = list(topology.nodes).index(node.name) + int(os.environ.get("HOLDFAST_LAB_FIRST_PROCESSOR") or 0)
     argv += ["taskset", "--cpu-list", str(processors[index % len(processors)])]
     # A process namespace: whatever the kernel process started dies with it, whatever its group.
     # A shell is its first process, since the kernel ends a panic with abort(), which the first

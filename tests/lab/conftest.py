@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -12,7 +13,9 @@ from lab import Lab, LabError
 from lab.layout import CHECKOUT
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
-STATE = CHECKOUT / ".lab-tests"
+# Two runs may go on side by side, each in a lab with a number, if who started them holds the machine's lock.
+NUMBER = os.environ.get("HOLDFAST_TEST_LAB")
+STATE = CHECKOUT / (f".lab-tests-{NUMBER}" if NUMBER else ".lab-tests")
 FAILURES = CHECKOUT / ".lab-failures"
 
 _outcome = pytest.StashKey[Lab | LabError]()
@@ -30,11 +33,12 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if not wanted or session.config.option.collectonly:
         return (yield)
     try:
-        lab = Lab.start(state_dir=STATE)
+        lab = Lab.start(state_dir=STATE, lock=not NUMBER)
     except LabError as reason:
         session.config.stash[_outcome] = reason
         return (yield)
-    shutil.rmtree(FAILURES, ignore_errors=True)
+    if not NUMBER:
+        shutil.rmtree(FAILURES, ignore_errors=True)
     session.config.stash[_outcome] = lab
     with lab:
         return (yield)

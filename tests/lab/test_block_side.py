@@ -31,7 +31,7 @@ from tests.lab.serving import (
     written,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab, pytest.mark.right_of_way, pytest.mark.timeout(120, func_only=True)]
 
 FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
@@ -86,6 +86,17 @@ def test_a_killed_monitor_is_no_reason_to_take_over_and_adopts_what_runs(bed: Be
     with Watch(bed) as watch, written(bed, device, "monitor", UNTOUCHED_AT_MOST_MS):
         kill(bed.a, MONITOR)
         wait_for(lambda: states(bed) == WELL, STARTS_AGAIN_WITHIN_S, "the monitor of node a has adopted the group")
+    assert watch.seen == {("a",)}
+    assert (documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
+
+
+def test_a_killed_monitor_of_the_standby_disturbs_nothing(bed: Bed, device: str) -> None:
+    before = documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    with Watch(bed) as watch, written(bed, device, "its-monitor", UNTOUCHED_AT_MOST_MS) as writing:
+        kill(bed.b, MONITOR)
+        wait_for(lambda: state(bed.b) != "standby-ok", STARTS_AGAIN_WITHIN_S, "the monitor of node b has started again")
+        wait_for(lambda: states(bed) == WELL, STARTS_AGAIN_WITHIN_S, "node b stands by again")
+        writing.wait_acknowledged(200, 30)
     assert watch.seen == {("a",)}
     assert (documents(bed.a), epochs(bed), takeovers(bed.a), takeovers(bed.b)) == before
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -44,6 +45,10 @@ class RunningCommand(Protocol):
 
 class Commands(Protocol):
     """What plugins may do with commands. Tests give a scripted one."""
+
+    def finds(self, program: str) -> bool:
+        """Whether there is such a program, by name or path, that may be run. Runs nothing."""
+        ...
 
     async def run(
         self,
@@ -148,6 +153,10 @@ class SystemCommands:
 
     def __init__(self, *, niceness: int | None = None) -> None:
         self._niceness = niceness
+
+    def finds(self, program: str) -> bool:
+        """See Commands."""
+        return shutil.which(program, path=_environment(None)["PATH"]) is not None
 
     async def run(
         self,

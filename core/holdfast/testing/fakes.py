@@ -33,11 +33,16 @@ Script = Callable[[tuple[str, ...], bytes | None], Answer | None]
 class ScriptedCommands:
     """Answers commands from `script`; a command it has no answer for fails the test, by name.
 
-    `calls` records every argv in order.
+    `calls` records every argv in order. Every program is there but those that are `lacking`.
     """
 
     script: Script
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    lacking: frozenset[str] = frozenset()
+
+    def finds(self, program: str) -> bool:
+        """See Commands."""
+        return program not in self.lacking
 
     def _answer(self, argv: Sequence[str], secret_input: bytes | None) -> Answer:
         self.calls.append(tuple(argv))

@@ -163,7 +163,7 @@ def decide_frozen(view: GroupView, timers: Timers) -> Step:
         return Step(S.FROZEN, (*drops, Answer(answer)), sentence)
     if net.is_heard:
         return Step(S.FROZEN, (*drops, AskPeer()))
-    dead_ms = timers.flapping_dead_ms if net.is_flapping else timers.dead_ms
+    dead_ms = timers.unsteady_dead_ms if net.is_flapping else timers.dead_ms
     is_dead = net.silent_ms >= dead_ms and net.is_probed and net.links > 0
     if is_dead and net.ping.is_continuous and not address_is_claimed(view, timers):
         sentence = (

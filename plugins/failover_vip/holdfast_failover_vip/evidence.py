@@ -44,6 +44,8 @@ class Evidence:
         """The last sign of life, or the moment from which silence counts."""
         self._stalled_s = now_s
         self._heartbeat_s: float | None = None
+        self._heard_since_s = now_s
+        """When its monitor was first heard after it had been silent."""
         self._returns: deque[float] = deque()
         """When the partner, its kernel included, came back from a silence that nearly made it dead."""
         self._pings: dict[int, float] = {}
@@ -65,6 +67,8 @@ class Evidence:
         if hears_this_link:
             entry.both_ways_s = now_s
         self._was_silent = False
+        if self.suspects(now_s):
+            self._heard_since_s = now_s
         self._sign(now_s)
         entry.heard_s = self._heartbeat_s = now_s
 
@@ -192,11 +196,14 @@ class Evidence:
         )
 
     def link_silent_ms(self, link: str, now_s: float) -> int | None:
-        """How long a link has not been seen to carry both directions; None if it never was."""
+        """How long a link has not been seen to carry both directions; None if it never was.
+
+        While nobody spoke it need not have carried anything: a monitor that starts again is heard on one link first.
+        """
         entry = self._links.get(link)
         if entry is None or entry.heard_s is None or entry.both_ways_s is None:
             return None
-        return _ms(now_s - max(min(entry.heard_s, entry.both_ways_s), self._stalled_s))
+        return _ms(now_s - max(min(entry.heard_s, entry.both_ways_s), self._stalled_s, self._heard_since_s))
 
     def fresh_links(self, now_s: float) -> tuple[str, ...]:
         """Links on which the partner was heard just now: what our heartbeats tell it."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from holdfast.hooks.failover import GroupPlan, GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, Suspension
+from holdfast_failover_vip.timers import Timers
 
 # From the best data to none. A mirror is as good as its worst volume.
 _QUALITY = (
@@ -99,6 +100,13 @@ class NodeFacts:
     links: int = 0
     is_flapping: bool = False
     ping: PingFacts = PingFacts()
+
+    def lost_monitor_first(self, timers: Timers) -> bool:
+        """Whether its monitor had fallen silent while its kernel still echoed: it starts again, and the node is busy.
+
+        What lets a kernel miss a few echoes then is likelier the start than a second fault.
+        """
+        return self.heartbeat_ms is not None and self.heartbeat_ms - self.silent_ms >= timers.dead_ms
 
 
 @dataclass(frozen=True)

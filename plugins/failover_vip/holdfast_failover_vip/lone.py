@@ -25,5 +25,5 @@ def answer_lone(say: FenceSay | None, net: NodeFacts, timers: Timers, *, is_gran
 
 def is_dead(net: NodeFacts, timers: Timers) -> bool:
     """Whether the partner, its kernel included, is silent on every link for T_dead. Nobody's word replaces this."""
-    dead_ms = timers.flapping_dead_ms if net.is_flapping else timers.dead_ms
+    dead_ms = timers.unsteady_dead_ms if net.is_flapping else timers.dead_ms
     return not net.is_heard and net.links > 0 and net.silent_ms >= dead_ms and net.is_probed

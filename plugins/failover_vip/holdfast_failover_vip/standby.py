@@ -214,7 +214,8 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
 def blockers(view: GroupView, timers: Timers) -> tuple[str, ...]:
     """What forbids an unplanned takeover now, each as a sentence; empty: it is allowed."""
     net, found = view.net, []
-    dead_ms = timers.flapping_dead_ms if net.is_flapping else timers.promote_ms
+    is_unsteady = net.is_flapping or net.lost_monitor_first(timers)
+    dead_ms = timers.unsteady_dead_ms if is_unsteady else timers.promote_ms
     if net.silent_ms < dead_ms:
         if net.heartbeat_ms is not None and net.heartbeat_ms > 2 * dead_ms:
             found.append(f"the monitor of {view.partner} is silent, but its kernel answers: it serves on")

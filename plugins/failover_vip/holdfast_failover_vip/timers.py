@@ -27,8 +27,8 @@ class Timers:
     """The own loop slept longer than this: what it believes about silence and pings is void."""
     jitter_ms: int = 50
     """What a loaded machine adds to a round trip."""
-    flapping_dead_ms: int = 2000
-    """T_dead of a partner that came and went too often."""
+    unsteady_dead_ms: int = 2000
+    """T_dead of a partner that came and went too often, or whose monitor was gone before its kernel fell silent."""
     flapping_count: int = 5
     """Returns from a silence of `isolated_ms` or more, within `flapping_window_ms`, that make a flapping partner."""
     flapping_window_ms: int = 60_000
@@ -79,7 +79,7 @@ class Timers:
                 "stall_ms + 2 * heartbeat_ms + jitter_ms <= dead_ms",
             ),
             (self.stall_ms >= 2 * self.heartbeat_ms, "stall_ms >= 2 * heartbeat_ms"),
-            (self.flapping_dead_ms >= self.dead_ms, "flapping_dead_ms >= dead_ms"),
+            (self.unsteady_dead_ms >= self.dead_ms, "unsteady_dead_ms >= dead_ms"),
             (self.alone_ms >= 4 * self.dead_ms, "alone_ms >= 4 * dead_ms"),
             (self.client_lost_ms >= 4 * self.calm_probe_ms, "client_lost_ms >= 4 * calm_probe_ms"),
             (self.handover_ms >= 4 * self.dead_ms, "handover_ms >= 4 * dead_ms"),

@@ -188,9 +188,12 @@ def test_an_address_claimed_before_the_last_sign_of_life_speaks_against_nothing(
     assert promotes(decide(replace(SUSPECT, address_claimed_ms=600), T))
 
 
-def test_a_flapping_partner_is_taken_over_from_after_a_longer_silence() -> None:
-    net = replace(DEAD, is_flapping=True, silent_ms=T.flapping_dead_ms)
-    assert promotes(decide(replace(SUSPECT, net=net), T))
+@pytest.mark.parametrize("change", [{"is_flapping": True}, {"heartbeat_ms": 10_000}])
+def test_an_unsteady_partner_is_taken_over_from_after_a_longer_silence(change: dict[str, Any]) -> None:
+    """One that comes and goes, and one whose monitor was gone before its kernel fell silent."""
+    for silent_ms, is_dead in ((T.unsteady_dead_ms - 1, False), (T.unsteady_dead_ms, True)):
+        net = replace(DEAD, silent_ms=silent_ms, **change)
+        assert promotes(decide(replace(SUSPECT, net=net), T)) is is_dead
 
 
 @pytest.mark.parametrize("heartbeat_ms", [200, 1000, 60_000, 86_400_000])

@@ -206,6 +206,20 @@ def test_a_link_is_silent_from_when_it_last_carried_both_directions() -> None:
     assert world.evidence.link_silent_ms("absent", world.now_s) is None
 
 
+def test_a_monitor_that_starts_again_says_nothing_of_the_link_on_which_it_is_heard_last() -> None:
+    world = World()
+    world.run(200, beats=LINKS)
+    world.run(3000, echoes=LINKS)
+    world.run(T.heartbeat_ms, beats=("two",))
+    silent_ms = world.evidence.link_silent_ms("one", world.now_s)
+    assert silent_ms is not None
+    assert silent_ms < T.dead_ms
+    world.run(T.dead_ms, beats=("two",))
+    silent_ms = world.evidence.link_silent_ms("one", world.now_s)
+    assert silent_ms is not None
+    assert silent_ms >= T.dead_ms
+
+
 def test_an_own_stall_says_nothing_of_a_link() -> None:
     world = World()
     world.run(200, beats=LINKS)

@@ -38,7 +38,7 @@ def test_the_standby_waits_longer_than_the_active() -> None:
         ({"promote_margin_ms": 49}, "promote_margin_ms >= heartbeat_ms"),
         ({"stall_ms": 201}, "stall_ms + 2 * heartbeat_ms + jitter_ms <= dead_ms"),
         ({"stall_ms": 99}, "stall_ms >= 2 * heartbeat_ms"),
-        ({"flapping_dead_ms": 349}, "flapping_dead_ms >= dead_ms"),
+        ({"unsteady_dead_ms": 349}, "unsteady_dead_ms >= dead_ms"),
         ({"alone_ms": 1399}, "alone_ms >= 4 * dead_ms"),
         ({"client_lost_ms": 799}, "client_lost_ms >= 4 * calm_probe_ms"),
         ({"handover_ms": 1399}, "handover_ms >= 4 * dead_ms"),

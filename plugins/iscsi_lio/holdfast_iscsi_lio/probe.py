@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.errors import SystemCommandError, UnavailableError
+from holdfast.errors import SystemCommandError
 from holdfast.hooks.base import Host, Missing
 from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.settings import Settings
@@ -19,9 +19,9 @@ OLDEST_KERNEL = (6, 0)
 async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
     """See Offer.probe."""
     missing = [*_old_kernel(host.kernel)]
-    try:
-        missing += [lack for module in MODULES if (lack := await _missing_module(module, host))]
-    except UnavailableError:
+    if host.commands.finds("modprobe"):
+        missing += await _missing_modules(host)
+    else:
         missing.append(Missing("the program modprobe", "install the package kmod"))
     if not _is_configfs_mounted(host.kernel):
         remedy = f"systemctl start sys-kernel-config.mount, or mount -t configfs configfs {CONFIGFS}"
@@ -29,13 +29,20 @@ async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
     return tuple(missing)
 
 
-async def _missing_module(module: str, host: Host) -> Missing | None:
+async def _missing_modules(host: Host) -> list[Missing]:
     """Ask modprobe what it would do; a module that is built in is as good."""
+    if await _can_load(host, *MODULES):
+        return []
+    remedy = "install the kernel's full set of modules, then run depmod -a"
+    return [Missing(f"the kernel module {name}", remedy) for name in MODULES if not await _can_load(host, name)]
+
+
+async def _can_load(host: Host, *modules: str) -> bool:
     try:
-        await host.commands.run(["modprobe", "--dry-run", "--quiet", module], timeout_s=5)
+        await host.commands.run(["modprobe", "--dry-run", "--quiet", "--all", *modules], timeout_s=5)
     except SystemCommandError:
-        return Missing(f"the kernel module {module}", "install the kernel's full set of modules, then run depmod -a")
-    return None
+        return False
+    return True
 
 
 def _old_kernel(kernel: KernelFs) -> list[Missing]:

@@ -9,7 +9,6 @@ import pytest
 
 from holdfast.errors import SystemCommandError, UnavailableError
 from holdfast.hooks.base import CONTRACT, Host
-from holdfast.system.command import Completed
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
 from holdfast_iscsi_lio.plugin import Plugin
 from holdfast_iscsi_lio.settings import Settings, SettingsSchema
@@ -69,12 +68,8 @@ async def test_each_lack_is_told_by_name(tmp_path: Path) -> None:
 
 
 async def test_without_modprobe_that_is_what_is_missing(tmp_path: Path) -> None:
-    class NoPrograms(ScriptedCommands):
-        async def run(self, *arguments: object, **options: object) -> Completed:
-            raise UnavailableError("the program modprobe is not installed")
-
     host = make(tmp_path)
-    object.__setattr__(host, "commands", NoPrograms(lambda argv, data: None))
+    object.__setattr__(host.commands, "lacking", frozenset({"modprobe"}))
     assert await probe(host) == ["the program modprobe"]
 
 

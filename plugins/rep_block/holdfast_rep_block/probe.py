@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.errors import HoldfastError, SystemCommandError, UnavailableError
+from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Host, Missing
 from holdfast_rep_block import fencing
 from holdfast_rep_block.settings import Settings
@@ -16,26 +16,19 @@ _VERSION_REMEDY = "unload it and use the kernel's own DRBD 8.4, for this plugin 
 async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
     """See Offer.probe."""
     found = [Missing(reason.text, reason.remedy) for reason in fencing.unmet(host.state_dir, host.run_dir)]
-    for program, argument in ((settings.drbdsetup, "help"), (settings.drbdmeta, "--help"), ("blkid", "--version")):
-        if not await _is_there(host, program, argument):
-            found.append(Missing(f"the program {program}", _TOOLS_REMEDY))
+    for program, remedy in (
+        (settings.drbdsetup, _TOOLS_REMEDY),
+        (settings.drbdmeta, _TOOLS_REMEDY),
+        ("blkid", "install the Debian package util-linux"),
+    ):
+        if not host.commands.finds(program):
+            found.append(Missing(f"the program {program}", remedy))
     version = await _module_version(host)
     if version is None:
         found.append(Missing("the kernel module drbd", _MODULE_REMEDY))
     elif not version.startswith("8.4."):
         found.append(Missing(f"DRBD 8.4 (the kernel has {version})", _VERSION_REMEDY))
     return tuple(found)
-
-
-async def _is_there(host: Host, program: str, argument: str) -> bool:
-    try:
-        await host.commands.run([program, argument], timeout_s=_COMMAND_S)
-    except UnavailableError:
-        return False
-    except SystemCommandError:
-        # It ran: a help text that ends with another code is still a program.
-        return True
-    return True
 
 
 async def _module_version(host: Host) -> str | None:

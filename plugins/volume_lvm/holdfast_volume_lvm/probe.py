@@ -1,26 +1,26 @@
-"""What this plugin needs of the machine. It only looks: no program named here opens device-mapper,
-whose mere opening would load a module.
+"""What this plugin needs of the machine. It only looks, and runs as little as it can: every start of the daemon and of
+the monitor waits for it.
 """
 
 from __future__ import annotations
 
-from holdfast.errors import HoldfastError, SystemCommandError, UnavailableError
+from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Host, Missing
 from holdfast_volume_lvm.settings import Settings
 
 _COMMAND_S = 10.0
 
-_PROGRAMS = (
-    (("lvm", "help"), "lvm2"),
-    (("mkfs.xfs", "-V"), "xfsprogs"),
-    (("xfs_db", "-V"), "xfsprogs"),
-    (("xfs_growfs", "-V"), "xfsprogs"),
-    (("wipefs", "--version"), "util-linux"),
-    (("lsblk", "--version"), "util-linux"),
-    (("blkdiscard", "--version"), "util-linux"),
-    (("mount", "--version"), "mount"),
-    (("umount", "--version"), "mount"),
-)
+_PROGRAMS = {
+    "lvm": "lvm2",
+    "mkfs.xfs": "xfsprogs",
+    "xfs_db": "xfsprogs",
+    "xfs_growfs": "xfsprogs",
+    "wipefs": "util-linux",
+    "lsblk": "util-linux",
+    "blkdiscard": "util-linux",
+    "mount": "mount",
+    "umount": "mount",
+}
 
 # What shows that it is there already, else the module that would bring it.
 _KERNEL = (
@@ -32,25 +32,16 @@ _KERNEL = (
 
 async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
     """See Offer.probe."""
-    found = []
-    for argv, package in _PROGRAMS:
-        if not await _is_there(host, argv):
-            found.append(Missing(f"the program {argv[0]}", f"install the package {package}"))
+    found = [
+        Missing(f"the program {program}", f"install the package {package}")
+        for program, package in _PROGRAMS.items()
+        if not host.commands.finds(program)
+    ]
     for path, word, module in _KERNEL:
         if not _is_listed(host, path, word) and not await _can_load(host, module):
             remedy = f"boot a kernel that has the module {module} (Debian: linux-image-amd64)"
             found.append(Missing(f"{module} in the kernel", remedy))
     return tuple(found)
-
-
-async def _is_there(host: Host, argv: tuple[str, ...]) -> bool:
-    try:
-        await host.commands.run(argv, timeout_s=_COMMAND_S)
-    except UnavailableError:
-        return False
-    except SystemCommandError:
-        return True
-    return True
 
 
 def _is_listed(host: Host, path: str, word: str) -> bool:

@@ -72,6 +72,9 @@ class Cut(Commands):
     changed: int = 0
     real: SystemCommands = field(default_factory=SystemCommands)
 
+    def finds(self, program: str) -> bool:
+        return self.real.finds(program)
+
     async def run(
         self,
         argv: Sequence[str],

@@ -313,6 +313,9 @@ class SlowCommands:
     ended: bool = False
     fails: bool = False
 
+    def finds(self, program: str) -> bool:
+        raise AssertionError(f"nobody looks for {program}")
+
     async def run(
         self,
         argv: Sequence[str],

@@ -7,9 +7,7 @@ from pathlib import Path
 import marshmallow
 import pytest
 
-from holdfast.errors import SystemCommandError, UnavailableError
 from holdfast.hooks.base import CONTRACT, Can, Host
-from holdfast.system.command import Completed
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
 from holdfast_volume_lvm.plugin import Plugin
 from holdfast_volume_lvm.probe import probe
@@ -19,23 +17,11 @@ from holdfast_volume_lvm.tools import configuration
 KERNEL = {"proc/misc": "236 device-mapper\n", "proc/modules": "dm_snapshot 1 0\n", "proc/filesystems": "\txfs\n"}
 
 
-class WithoutProgram(ScriptedCommands):
-    lacking: str = ""
-
-    async def run(self, argv: object, **given: object) -> Completed:
-        assert isinstance(argv, (tuple, list))
-        if argv[0] == self.lacking:
-            raise UnavailableError(f"the program {argv[0]} is not installed")
-        return await super().run(argv, **given)  # type: ignore[arg-type]
-
-
 def make(tmp_path: Path, *, lacking: str = "", kernel: dict[str, str] = KERNEL, loadable: bool = True) -> Host:
     def script(argv: tuple[str, ...], _: bytes | None) -> Answer | None:
         return Answer(returncode=0 if loadable or argv[0] != "modprobe" else 1)
 
-    commands = WithoutProgram(script)
-    commands.lacking = lacking
-    host = make_host(tmp_path, commands=commands)
+    host = make_host(tmp_path, commands=ScriptedCommands(script, lacking=frozenset({lacking})))
     for path, text in kernel.items():
         file = tmp_path / "kernel" / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,17 +90,8 @@ async def test_the_probe_runs_nothing_that_changes_the_machine(tmp_path: Path) -
     host = make(tmp_path, kernel={})
     await probe(Settings(), host)
     assert isinstance(host.commands, ScriptedCommands)
-    harmless = {"help", "-V", "--version", "--dry-run"}
-    assert all(harmless & set(argv) for argv in host.commands.calls)
-
-
-async def test_a_program_that_fails_at_showing_its_version_is_there(tmp_path: Path) -> None:
-    def script(argv: tuple[str, ...], _: bytes | None) -> Answer | None:
-        if argv[0] == "modprobe":
-            return Answer()
-        raise SystemCommandError(argv, 1, "usage")
-
-    assert await probe(Settings(), make_host(tmp_path, commands=ScriptedCommands(script))) == ()
+    assert host.commands.calls
+    assert all("--dry-run" in argv for argv in host.commands.calls)
 
 
 async def test_the_driver_opens_without_running_anything(tmp_path: Path) -> None:
