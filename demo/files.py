@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from demo.bed import ENVIRONMENT, PYTHON, Bed, StorageNode
@@ -34,12 +35,12 @@ def pair(bed: Bed, report: Report) -> None:
             storage.api.change("POST", "/v1/pools", {"name": POOL, "disks": disks})
 
 
-def replicate(bed: Bed, report: Report) -> None:
+def replicate(bed: Bed, report: Report, trees: Sequence[str] = TREES) -> None:
     """Step 2: a share full of real files, its replica, a run, a change, another run."""
     make_share(bed, report)
-    with report.step(f"a tree of real files ({' and '.join(TREES)})"):
+    with report.step(f"a tree of real files ({' and '.join(trees)})"):
         home = share_path(bed.a)
-        bed.a.node.run(["cp", "-a", *TREES, home], timeout_s=180)
+        bed.a.node.run(["cp", "-a", *trees, home], timeout_s=180)
         bed.a.node.run(["sync", "-f", home], timeout_s=120)
     open_replica(bed, report)
     with report.step("the first run copies all of it"):

@@ -108,3 +108,12 @@ def _stat(pid: int) -> tuple[str, int, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return fields[0], int(fields[19]), int(fields[1])
+
+
+def share_niceness(leader: int) -> None:
+    """Give a session that this process started its own niceness.
+
+    Where the kernel groups processes by session, that of each process counts within its session only (sched(7)).
+    """
+    with contextlib.suppress(OSError):  # no such grouping here
+        Path(f"/proc/{leader}/autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
