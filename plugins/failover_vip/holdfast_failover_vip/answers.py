@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from holdfast.errors import Reason
 from holdfast.hooks.failover import GroupState
-from holdfast.hooks.replication import DiskState, Role
+from holdfast.hooks.replication import DiskState, FenceAnswer, Role
 from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, Record, Verdict
+from holdfast_failover_vip.timers import Timers
 
 S = GroupState
 
@@ -22,6 +23,22 @@ def answer_fence(state: GroupState, record: Record, mirror: MirrorFacts, asked_e
     if record.held_epoch > asked_epoch:
         return FenceSay(Verdict.NEWER, record.held_epoch)
     return None
+
+
+def answer_own_promotion(view: GroupView, timers: Timers, *, is_granted: bool) -> FenceAnswer | None:
+    """The answer to the kernel when it promotes this side on our word; None: the evidence does not hold now.
+
+    Without an answer the kernel's helper gives up, up to four times, the promotion fails, and it is decided anew.
+    A partner that turns out to serve ends it at once: this side is declared stale, as it would have to be anyway.
+    """
+    net = view.net
+    if net.is_heard:
+        return FenceAnswer.PEER_PRIMARY if view.peer is not None and view.peer.state.is_active else None
+    if net.silent_ms < timers.promote_ms:
+        return None
+    if is_granted:
+        return FenceAnswer.PEER_FENCED
+    return FenceAnswer.PEER_UNREACHABLE if net.ping.is_continuous else None
 
 
 def refuse_handover(view: GroupView, epoch: int, revision: int) -> str | None:

@@ -11,6 +11,7 @@ from holdfast.hooks.failover import GroupStack, GroupState
 from holdfast.hooks.replication import FenceAnswer
 from holdfast_failover_vip import actions as do
 from holdfast_failover_vip.address import VirtualAddresses
+from holdfast_failover_vip.answers import answer_own_promotion
 from holdfast_failover_vip.decide import decide
 from holdfast_failover_vip.serving import Serving
 
@@ -150,17 +151,13 @@ class Group(Serving):
             self.mirror_changed()
 
     async def _answer_own_promotion(self, action: do.TakeOver) -> FenceAnswer:
-        """Our own promotion asks, with the resource locked: it was decided and persisted, and this is the last gate.
-
-        Had this machine slept since, its partner may have gone on alone. While the evidence does not hold there is no
-        answer; then the kernel's helper gives up, the promotion fails, and it is decided anew.
-        """
+        """Our own promotion asks, with the resource locked: it was decided and persisted, and this is the last gate."""
         around = self._around
         while True:
-            net = around.net()
-            is_silent = not net.is_heard and net.silent_ms >= around.timers.promote_ms
-            if around.is_punctual() and is_silent and (action.is_granted or net.ping.is_continuous):
-                return FenceAnswer.PEER_FENCED if action.is_granted else FenceAnswer.PEER_UNREACHABLE
+            answer = answer_own_promotion(self.view(), around.timers, is_granted=action.is_granted)
+            # Had this machine slept since, its partner may have gone on alone.
+            if answer is not None and around.is_punctual():
+                return answer
             await asyncio.sleep(0.01)
 
     def _answer(self, answer: FenceAnswer) -> None:

@@ -28,7 +28,7 @@ from holdfast_failover_vip.actions import (
     StopServing,
     TakeOver,
 )
-from holdfast_failover_vip.answers import answer_fence, refuse_handover, refuse_switch
+from holdfast_failover_vip.answers import answer_fence, answer_own_promotion, refuse_handover, refuse_switch
 from holdfast_failover_vip.decide import decide
 from holdfast_failover_vip.facts import (
     FenceSay,
@@ -649,6 +649,32 @@ def test_a_node_that_promotes_or_served_later_is_not_outdated(
 ) -> None:
     say = answer_fence(state, record, mirror, asked_epoch=5)
     assert (say.verdict if say else None) is verdict
+
+
+PROMOTING = replace(SUSPECT, state=S.PROMOTING)
+
+
+@pytest.mark.parametrize(
+    ("view", "is_granted", "answer"),
+    [
+        (PROMOTING, False, FenceAnswer.PEER_UNREACHABLE),
+        (PROMOTING, True, FenceAnswer.PEER_FENCED),
+        (replace(PROMOTING, net=CUT_OFF), True, FenceAnswer.PEER_FENCED),
+        (replace(PROMOTING, net=CUT_OFF), False, None),
+        # Its kernel echoes again: it may be back at any moment.
+        (replace(PROMOTING, net=replace(DEAD, silent_ms=30)), False, None),
+        (replace(PROMOTING, net=replace(DEAD, silent_ms=30)), True, None),
+        # It serves: what was thought of it was wrong.
+        (replace(PROMOTING, net=HEARD, peer=PEER_ACTIVE), False, FenceAnswer.PEER_PRIMARY),
+        (replace(PROMOTING, net=HEARD, peer=replace(PEER_ACTIVE, state=S.FROZEN)), True, FenceAnswer.PEER_PRIMARY),
+        (replace(PROMOTING, net=HEARD, peer=PEER_IDLE), False, None),
+        (replace(PROMOTING, net=HEARD, peer=None), False, None),
+    ],
+)
+def test_the_kernel_is_told_to_promote_only_while_the_evidence_holds(
+    view: GroupView, is_granted: bool, answer: FenceAnswer | None
+) -> None:
+    assert answer_own_promotion(view, T, is_granted=is_granted) is answer
 
 
 def test_a_mirror_is_as_good_as_its_worst_volume() -> None:
