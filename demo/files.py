@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from demo.bed import ENVIRONMENT, PYTHON, Bed, StorageNode
+from demo.bed import ENVIRONMENT, PYTHON, Bed, StorageNode, wait_for
 from demo.report import Report, in_bytes
 from lab.layout import CHECKOUT
 
@@ -15,6 +16,7 @@ REPLICA, TASK, AGENT_PORT = "docs-copy", "docs-to-b", 8873
 USER, PASSWORD = "copier", "only for the demo"
 NAS_BYTES = 512 * MIB
 TREES = ("/usr/share/doc", "/usr/lib/python3")
+ANSWERS_WITHIN_S = 10.0
 
 
 def pair(bed: Bed, report: Report) -> None:
@@ -24,8 +26,7 @@ def pair(bed: Bed, report: Report) -> None:
         where = {"address": bed.a.node.address("management"), "port": offer["port"], "code": offer["code"]}
         bed.b.api.call("POST", "/v1/pairing/join", where)
     for storage in (bed.a, bed.b):
-        partner = storage.api.get("/v1/node")["partner"]
-        assert partner["answers"], partner
+        wait_for(partial(partner_answers, storage), ANSWERS_WITHIN_S, f"node {storage.name} reaches its partner")
     for plugin in bed.a.api.items("/v1/plugins"):
         reasons = "; ".join(reason["text"] for reason in plugin["reasons"])
         report.say(f"plugin {plugin['name']}: {plugin['state']}" + (f" ({reasons})" if reasons else ""))
@@ -33,6 +34,11 @@ def pair(bed: Bed, report: Report) -> None:
         for storage in (bed.a, bed.b):
             disks = [storage.node.device("data")]
             storage.api.change("POST", "/v1/pools", {"name": POOL, "disks": disks})
+
+
+def partner_answers(storage: StorageNode) -> bool:
+    """Whether a node's partner answers it now."""
+    return bool(storage.api.get("/v1/node")["partner"]["answers"])
 
 
 def replicate(bed: Bed, report: Report, trees: Sequence[str] = TREES) -> None:

@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.layout import CHECKOUT, Layout
 from lab.network import control_address, hardware_address, link_name
 from lab.preflight import find
-from lab.processes import Process, share_niceness
+from lab.processes import Process
 from lab.tools import ENVIRONMENT
 from lab.topology import CONTROL, CONTROL_SUBNET, NodeSpec, Topology
 
@@ -52,7 +52,6 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
             env=ENVIRONMENT,
             start_new_session=True,
         )
-    share_niceness(child.pid)
     process = Process.of(child.pid)
     process.save(layout.process_record(node.name))
     # Its end is read from /proc by whoever asks, often another process; the handle would only

@@ -78,6 +78,17 @@ class Process:
             return {}
         return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
+    def share_niceness(self) -> None:
+        """Have it and all below it give way to others as far as this process does.
+
+        Where the kernel groups processes by session, niceness counts within a session only, that of the group among
+        groups (sched(7)); linux.uml leads a session of its own.
+        """
+        niceness = str(os.getpriority(os.PRIO_PROCESS, 0))
+        for process in [self, *self.descendants()]:
+            with contextlib.suppress(OSError):  # it is gone, or there is no such grouping
+                Path(f"/proc/{process.pid}/autogroup").write_text(niceness)
+
     def descendants(self) -> list[Process]:
         """All descendants, parents before their children."""
         children: dict[int, list[Process]] = {}
@@ -108,12 +119,3 @@ def _stat(pid: int) -> tuple[str, int, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return fields[0], int(fields[19]), int(fields[1])
-
-
-def share_niceness(leader: int) -> None:
-    """Give a session that this process started its own niceness.
-
-    Where the kernel groups processes by session, that of each process counts within its session only (sched(7)).
-    """
-    with contextlib.suppress(OSError):  # no such grouping here
-        Path(f"/proc/{leader}/autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
