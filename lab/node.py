@@ -64,7 +64,6 @@ class Node:
                 tail = self._layout.console(self.name).read_text(errors="replace")[-1500:]
                 raise LabError(f"node {self.name} did not boot; its console ends with:\n{tail}")
             time.sleep(0.02)
-        self._running().share_niceness()
 
     def wait_off(self, timeout_s: float) -> bool:
         """Wait until the node has no power (it reset itself); False if it still has."""

@@ -78,17 +78,6 @@ class Process:
             return {}
         return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
-    def share_niceness(self) -> None:
-        """Have it and all below it give way to others as far as this process does.
-
-        Where the kernel groups processes by session, niceness counts within a session only, that of the group among
-        groups (sched(7)); linux.uml leads a session of its own.
-        """
-        niceness = str(os.getpriority(os.PRIO_PROCESS, 0))
-        for process in [self, *self.descendants()]:
-            with contextlib.suppress(OSError):  # it is gone, or there is no such grouping
-                Path(f"/proc/{process.pid}/autogroup").write_text(niceness)
-
     def descendants(self) -> list[Process]:
         """All descendants, parents before their children."""
         children: dict[int, list[Process]] = {}

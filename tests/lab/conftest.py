@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +14,38 @@ from lab import Lab, LabError
 from lab.layout import CHECKOUT
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
-# Two runs may go on side by side, each in a lab with a number, if who started them holds the machine's lock.
-NUMBER = os.environ.get("HOLDFAST_TEST_LAB")
+# Several runs may go on side by side, each with a lab and some of the modules of its own, if who started them holds
+# the machine's lock: `2/3` is the second of three.
+NUMBER, _, COUNT = os.environ.get("HOLDFAST_TEST_LAB", "").partition("/")
 STATE = CHECKOUT / (f".lab-tests-{NUMBER}" if NUMBER else ".lab-tests")
 FAILURES = CHECKOUT / ".lab-failures"
 
 _outcome = pytest.StashKey[Lab | LabError]()
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the modules that are the other labs'."""
+    if not NUMBER:
+        return
+    seconds: dict[Path, float] = {}
+    for item in items:
+        if mark := item.get_closest_marker("lab"):
+            seconds[item.path] = mark.kwargs.get("seconds", 0.0)
+    own = share_out(seconds, int(COUNT))[int(NUMBER) - 1]
+    others = [item for item in items if item.path in seconds and item.path not in own]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def share_out(seconds: dict[Path, float], count: int) -> list[set[Path]]:
+    """Deal modules to so many labs that all end at about the same time: the longest first, each to who has least."""
+    shares: list[set[Path]] = [set() for _ in range(count)]
+    for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        min(shares, key=lambda share: sum(seconds[one] for one in share)).add(name)
+    return shares
 
 
 @pytest.hookimpl(wrapper=True)

@@ -31,7 +31,7 @@ from tests.lab.serving import (
     written,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.right_of_way, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=260), pytest.mark.alone, pytest.mark.timeout(120, func_only=True)]
 
 FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000

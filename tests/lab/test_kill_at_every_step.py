@@ -19,7 +19,7 @@ from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(60, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=170), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
@@ -120,7 +120,7 @@ def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None
     assert {m["name"] for m in bed.a.api.items("/v1/mirrors")} == {m["name"] for m in bed.b.api.items("/v1/mirrors")}
 
 
-@pytest.mark.timeout(120, func_only=True)
+@pytest.mark.timeout(240, func_only=True)
 @pytest.mark.parametrize(("mark", "lives"), [(1, 1), (2, MIRROR_STEPS)], ids=["first beginning", "every end"])
 def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int, lives: int) -> None:
     """At mark 2 each daemon has gone on with the job of the one before, and dies when one more step is done."""

@@ -19,7 +19,7 @@ from lab.layout import CHECKOUT, Layout
 from lab.network import namespaces
 from lab.processes import Process, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.right_of_way, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab(seconds=60), pytest.mark.timeout(120)]
 
 CUT_WITHIN_S = 1.0
 BOOT_WITHIN_S = 20.0
@@ -226,6 +226,7 @@ def test_this_process_can_connect_into_the_lab(lab_bed: Lab) -> None:
     assert server.wait(5) == -signal.SIGTERM
 
 
+@pytest.mark.alone
 def test_the_writers_gap_is_the_time_its_machine_stood_still(lab_bed: Lab) -> None:
     node = lab_bed.node("a")
     argv = ["python3", "-m", "lab.writer", "--device", node.device("data"), "--run", "bed", "--blocks", "64"]

@@ -36,7 +36,7 @@ from tests.lab.iscsi import (
     write_load,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab(seconds=55), pytest.mark.timeout(120)]
 
 Nodes = tuple[Node, Node, Node]
 
