@@ -126,7 +126,7 @@ def targetcli_churn(spec: TargetSpec, count: int) -> float:
     # It asks the system bus for user-space backstores, and fails without one.
     Path("/run/dbus").mkdir(exist_ok=True)
     subprocess.run(["dbus-daemon", "--system", "--fork", "--nopidfile"], check=True, timeout=30)
-    Path("/root/.targetcli").mkdir(parents=True, exist_ok=True)
+    (Path.home() / ".targetcli").mkdir(parents=True, exist_ok=True)
     target = f"/iscsi/{spec.iqn}"
     commands = [f"/iscsi create {spec.iqn}", f"{target}/tpg1/acls create {CLIENT} add_mapped_luns=false"]
     for n in range(count):

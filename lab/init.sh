@@ -47,7 +47,7 @@ rm -rf /etc/lvm/archive /etc/lvm/backup /etc/lvm/devices /etc/target /var/target
 mkdir -p /etc/target /var/target/pr /var/target/alua /var/lib/drbd /etc/lvm/archive \
     /etc/lvm/backup /etc/iscsi /var/lib/samba/private /var/lib/iscsi
 # Nor what its administrator keeps at home, except where a Python we need or the checkout lie in it.
-for place in /root/.[!.]*; do
+for place in ~root/.[!.]*; do
     case $PYTHON:$VENV_PYTHON:$CHECKOUT/ in *"$place/"*) continue ;; esac
     if [ -d "$place" ]; then mount -t tmpfs tmpfs "$place"; else rm -f "$place"; fi
 done
