@@ -1,8 +1,9 @@
-"""The nodes' kernel and its modules, made findable for modprobe."""
+"""The nodes' kernel: its modules, made findable for modprobe, and what makes it run on every processor."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lab.layout import CACHE, make_ignored
 from lab.tools import call
 
 _PACKAGED = Path("/usr/lib/uml/modules")
+_SOURCE = Path(__file__).with_name("floating_point.c")
 
 
 def release() -> str:
@@ -38,3 +40,16 @@ def prepare_modules(cache: Path = CACHE) -> Path:
             call(["depmod", "-b", str(draft), found])
             draft.rename(root)
     return root
+
+
+def prepare_library(cache: Path = CACHE) -> Path:
+    """The shared library that linux.uml is started with (`floating_point.c`); compiled once, then found."""
+    made = cache / f"floating_point-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}.so"
+    make_ignored(cache)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            draft = cache / "draft.so"
+            call(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(draft), str(_SOURCE)])
+            draft.rename(made)
+    return made

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.kernel import prepare_library
 from lab.layout import CHECKOUT, Layout
 from lab.network import control_address, hardware_address, link_name
 from lab.preflight import find
@@ -39,7 +40,8 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
     # A shell is its first process, since the kernel ends a panic with abort(), which the first
     # process of a namespace survives.
     argv += ["unshare", "--pid", "--fork", "--kill-child"]
-    argv += ["sh", "-c", 'ulimit -c 0; "$@"; exit $?', "machine", kernel]
+    argv += ["sh", "-c", 'ulimit -c 0; "$@"; exit $?', "machine"]
+    argv += ["env", f"LD_PRELOAD={prepare_library()}", kernel]
     argv += _command_line(layout, topology, node, settings)
     with layout.console(node.name).open("ab") as console:
         console.write(f"\n--- boot at {time.strftime('%H:%M:%S')}\n".encode())

@@ -18,6 +18,7 @@ TOOLS = {
     "unshare": "util-linux",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
+    "gcc": "gcc libc6-dev",
 }
 
 # The host's share beside the nodes: page cache for their disks, and the tests.

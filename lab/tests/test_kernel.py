@@ -1,0 +1,96 @@
+"""What linux.uml is started with lets it write floating point registers by halves, and leaves out only idle writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.kernel import prepare_library
+
+# A parent that traces its child as linux.uml does, with its 2696 bytes of registers. Byte 400 is the first of XMM15.
+# The child, in machine code: set all bits of XMM15, stop, and again.
+TRACER = """
+import ctypes, errno, mmap, os, signal, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+TRACEME, PEEKDATA, CONT, GET, SET, XSTATE, XMM15 = 0, 2, 7, 0x4204, 0x4205, 0x202, 400
+CODE = bytes.fromhex(
+    "66450f76ff"          # pcmpeqd xmm15, xmm15
+    "b8270000000f0589c7"  # getpid()
+    "be13000000"          # SIGSTOP
+    "b83e0000000f05"      # kill()
+    "ebe4"                # and again
+)
+
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+def transfer(request, registers):
+    vector = Vector(ctypes.addressof(registers), len(registers))
+    if libc.ptrace(request, child, XSTATE, ctypes.addressof(vector)):
+        sys.exit(errno.errorcode[ctypes.get_errno()])
+
+def read():
+    registers = ctypes.create_string_buffer(2696)
+    transfer(GET, registers)
+    return registers
+
+pages = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+pages.write(CODE)
+word = ctypes.c_long.from_buffer(pages, 2048)
+word.value = -1
+child = os.fork()
+if child == 0:
+    libc.ptrace(TRACEME, 0, None, None)
+    ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(pages)))()
+os.waitpid(child, 0)
+try:
+    full = read()
+    assert full.raw[XMM15] == 0xFF
+    transfer(SET, full)
+    empty = ctypes.create_string_buffer(full.raw, 2696)
+    empty[XMM15] = 0
+    transfer(SET, empty)
+    assert read().raw == empty.raw, "a change was left out"
+    transfer(SET, full)
+    assert read().raw == full.raw, "a change back to an older read was left out"
+    transfer(SET, empty)
+    read()
+    assert libc.ptrace(CONT, child, None, None) == 0
+    os.waitpid(child, 0)
+    transfer(SET, empty)
+    assert read()[XMM15] == bytes([0]), "a write was left out though the process had run since the read"
+    ctypes.set_errno(errno.EPERM)
+    assert libc.ptrace(PEEKDATA, child, ctypes.addressof(word), None) == -1 and ctypes.get_errno() == 0
+finally:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+def trace(**environment: str) -> str:
+    """What the tracer complained of."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", TRACER], env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+    return done.stderr if done.returncode else ""
+
+
+def test_registers_are_written(tmp_path: Path) -> None:
+    assert trace(LD_PRELOAD=str(prepare_library(tmp_path))) == ""
+
+
+@pytest.mark.skipif("amx_tile" not in Path("/proc/cpuinfo").read_text(), reason="no processor with AMX")
+def test_without_it_the_kernel_refuses() -> None:
+    assert trace().strip() == "EFAULT"
+
+
+def test_it_is_compiled_once(tmp_path: Path) -> None:
+    first = prepare_library(tmp_path)
+    made_at = first.stat().st_mtime_ns
+    assert prepare_library(tmp_path) == first
+    assert first.stat().st_mtime_ns == made_at
