@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections import defaultdict
 
 import pytest
+
+# A shell has what it starts in the background ignore Ctrl-C, and every process started from there with it: the tests
+# that press it would wait in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -36,7 +36,7 @@ from tests.lab.iscsi import (
     write_load,
 )
 
-pytestmark = [pytest.mark.lab(seconds=55), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab(seconds=85), pytest.mark.timeout(120)]
 
 Nodes = tuple[Node, Node, Node]
 
@@ -238,6 +238,7 @@ def test_a_reservation_follows_the_unit_to_the_other_node(nodes: Nodes) -> None:
     # Taken back by who made it, it is gone for good.
     persist(c, device, "--out", "--register", f"--param-rk={KEY}", "--param-sark=0", "--param-aptpl")
     assert succeed(b, "read_reservations", spec=PLAIN)[0]["result"][0]["text"] == ""
+    forget(c)  # without the address it would wait
     take_address(b)
 
 
