@@ -154,6 +154,13 @@ CHANGES = [
     _post("mirror stop m1", "/v1/mirrors/m1/stop"),
     _post("mirror verify m1", "/v1/mirrors/m1/verify"),
     _post("mirror grow m1 --volume v1 --size 2GiB", "/v1/mirrors/m1/grow", volume="v1", size_bytes=2**31),
+    _post(
+        "mirror replace-disk m1 --volume v1 --pool spare --remove-old",
+        "/v1/mirrors/m1/replace-disk",
+        volume="v1",
+        pool="spare",
+        remove_old=True,
+    ),
     _post("mirror pause-sync m1", "/v1/mirrors/m1/pause-sync"),
     _post("mirror resume-sync m1", "/v1/mirrors/m1/resume-sync"),
     Example("mirror repair m1 --confirm m1", "POST", "/v1/mirrors/m1/repair", None, {"confirm": "m1"}),

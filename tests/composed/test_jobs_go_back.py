@@ -6,6 +6,7 @@ import pytest
 
 from tests.composed.appliance import Refused
 from tests.composed.conftest import Failing
+from tests.composed.test_mirrors import eventually, make_mirror, make_spare_pool
 from tests.composed.test_the_main_job import MIB, Nodes, make_group
 
 
@@ -20,6 +21,30 @@ async def test_a_group_that_cannot_be_started_is_stopped_again(nodes: Nodes, fai
         group = await node.get("/v1/groups/g")
         assert (group["this_node"]["state"], group["document"]["is_started"]) == ("stopped", False)
     await a.change("POST", "/v1/groups/g/start")
+
+
+@pytest.mark.parametrize("mark", range(2, 2 * 6 + 1, 2))
+async def test_a_disk_that_cannot_be_replaced_leaves_the_mirror_as_it_was(
+    nodes: Nodes, failing: Failing, mark: int
+) -> None:
+    a = nodes[0]
+    await make_mirror(a)
+    a.mechanisms.mirrors.lose_disk("m")
+    await make_spare_pool(a)
+    before = [await node.get("/v1/volumes/v") for node in nodes]
+    failing.kind, failing.mark = "mirror.replace-disk", mark
+    body = {"volume": "v", "pool": "spare"}
+    with pytest.raises(Refused, match=f"made to fail at mark {mark}"):
+        await a.change("POST", "/v1/mirrors/m/replace-disk", body)
+    assert [await node.get("/v1/volumes/v") for node in nodes] == before
+    assert {(v.pool, v.name) for v in await a.mechanisms.volumes.list_volumes()} == {("main", "v")}
+    for node in nodes:
+        document = await node.system.ground.documents.mirrors.get("m")
+        assert document.members[0].pools == {"a": "main", "b": "main"}
+    assert (await a.get("/v1/mirrors/m"))["this_node"]["status"]["volumes"][0]["disk"] == "Diskless"
+    await a.change("POST", "/v1/mirrors/m/replace-disk", body)
+    for node in nodes:
+        await eventually(node, "/v1/mirrors/m", "is_in_sync", True)
 
 
 @pytest.mark.parametrize("mark", range(1, 2 * 8 + 1))

@@ -336,6 +336,89 @@ async def test_a_mirror_that_is_not_in_sync_does_not_grow(nodes: Nodes) -> None:
     assert refused.value.problem["reasons"][0]["code"] == "not-in-sync"
 
 
+# --- a lost disk ------------------------------------------------------------------------------------------
+
+
+async def make_spare_pool(node: Appliance) -> None:
+    blank = next(d["path"] for d in (await node.get("/v1/disks"))["items"] if not d["signatures"] and not d["used_by"])
+    await node.change("POST", "/v1/pools", {"name": "spare", "disks": [blank]})
+
+
+@pytest.mark.parametrize(("loser", "kind"), [("a", "nas"), ("b", "iscsi")])
+async def test_a_lost_disk_is_replaced_under_the_users_of_the_mirror(nodes: Nodes, loser: str, kind: str) -> None:
+    a, _ = nodes
+    node, other = (nodes["ab".index(loser)], nodes["ba".index(loser)])
+    await make_mirror(a, kind=kind, size_bytes=16 * MIB)
+    mounted_at = (await a.get("/v1/volumes/v"))["mounted_at"]
+    async with writable(a):
+        await a.mechanisms.mirrors.write("m", 0, pattern(1))
+        node.mechanisms.mirrors.lose_disk("m")
+        await eventually(node, "/v1/mirrors/m", "is_in_sync", False)
+        [alert] = [one for one in (await node.get("/v1/mirrors/m"))["alerts"] if one["code"] == "disk-lost"]
+        assert "replace the disk" in alert["remedy"]
+        await make_spare_pool(node)
+        job = await node.change("POST", "/v1/mirrors/m/replace-disk", {"volume": "v", "pool": "spare"})
+        assert await a.mechanisms.mirrors.read("m", 0, BLOCK_BYTES) == pattern(1)
+    assert any("stays" in line for line in job["log"])
+    for each in nodes:
+        found = await eventually(each, "/v1/mirrors/m", "is_in_sync", True)
+        side = found["this_node"] if each is node else found["other_node"]
+        assert "spare" in side["devices"]["v"]
+        document = await each.system.ground.documents.mirrors.get("m")
+        assert document.members[0].pools == {loser: "spare", other.config.node: "main"}
+    volume = await node.get("/v1/volumes/v")
+    assert (volume["pool"], volume["drift"]) == ("spare", [])
+    assert (await a.get("/v1/volumes/v"))["mounted_at"] == mounted_at
+    assert ("main", "v") in {(v.pool, v.name) for v in await node.mechanisms.volumes.list_volumes()}
+
+
+async def test_what_is_left_of_a_lost_volume_is_removed_when_asked(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_mirror(a)
+    b.mechanisms.mirrors.lose_disk("m")
+    await make_spare_pool(b)
+    body = {"volume": "v", "pool": "spare", "remove_old": True}
+    await b.change("POST", "/v1/mirrors/m/replace-disk", body)
+    assert {(v.pool, v.name) for v in await b.mechanisms.volumes.list_volumes()} == {("spare", "v")}
+    await b.change("DELETE", "/v1/pools/main?confirm=main")
+
+
+async def test_a_replacement_that_cannot_be_changes_nothing(nodes: Nodes) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    a.mechanisms.mirrors.lose_disk("m")
+    await make_spare_pool(a)
+    before = await a.get("/v1/volumes/v")
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"volume": "v", "pool": "main"}, "same-pool"),
+        ({"volume": "v", "pool": "nowhere"}, "unknown-pool"),
+        ({"volume": "w", "pool": "spare"}, "not-mirrored"),
+        ({"volume": "v", "pool": "spare", "remove_old": "yes"}, "bad-field"),
+        ({"volume": "v"}, "bad-field"),
+    ]
+    for body, code in refusals:
+        with pytest.raises(Refused) as refused:
+            await a.change("POST", "/v1/mirrors/m/replace-disk", body)
+        assert refused.value.problem["reasons"][0]["code"] == code
+        assert await a.get("/v1/volumes/v") == before
+
+
+async def test_a_disk_that_is_there_is_not_replaced_and_none_without_a_partner_to_read_from(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_mirror(a)
+    await make_spare_pool(a)
+    body = {"volume": "v", "pool": "spare"}
+    with pytest.raises(Refused) as refused:
+        await a.change("POST", "/v1/mirrors/m/replace-disk", body)
+    assert refused.value.problem["reasons"][0]["code"] == "disk-there"
+    a.mechanisms.mirrors.lose_disk("m")
+    await b.mechanisms.mirrors.disconnect("m", force=True)
+    with pytest.raises(Refused) as refused:
+        await a.change("POST", "/v1/mirrors/m/replace-disk", body)
+    assert refused.value.problem["reasons"][0]["code"] == "no-source"
+    assert {(v.pool, v.name) for v in await a.mechanisms.volumes.list_volumes()} == {("main", "v")}
+
+
 # --- split brain -------------------------------------------------------------------------------------------
 
 

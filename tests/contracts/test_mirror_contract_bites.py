@@ -288,6 +288,26 @@ class HoldsForEver(MemoryMirrors):
         self.node.side(name)
 
 
+class DetachesNothing(MemoryMirrors):
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        return await self.status(name)
+
+
+class DetachesTheLastDisk(MemoryMirrors):
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        self.lose_disk(name, number)
+        return await self.status(name)
+
+
+class SendsAllAfterADetachment(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        for volume in spec.volumes:
+            side = self.node.sides.get(spec.name)
+            if side is not None and side.volumes[volume.number].disk is DiskState.DISKLESS:
+                self._media(volume.device).create_metadata()
+        return await super().attach(spec)
+
+
 class GrowsNothing(MemoryMirrors):
     async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
         side = self.node.side(name)
@@ -360,6 +380,9 @@ FAULTS = [
     (GivesWayWhileInUse, C.test_a_primary_never_gives_way),
     (HoldsNoResync, C.test_a_held_resync_waits_until_it_may_go_on),
     (HoldsForEver, C.test_a_held_resync_waits_until_it_may_go_on),
+    (DetachesNothing, C.test_without_its_disk_a_volume_is_served_by_the_peer_until_it_has_one_again),
+    (SendsAllAfterADetachment, C.test_without_its_disk_a_volume_is_served_by_the_peer_until_it_has_one_again),
+    (DetachesTheLastDisk, C.test_the_only_complete_disk_is_not_taken_out),
     (GrowsNothing, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
     (GrowsWithoutAPrimary, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
     (SendsTheNewPart, C.test_a_new_part_that_is_zero_on_both_sides_is_not_sent),

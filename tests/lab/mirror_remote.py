@@ -27,6 +27,7 @@ from holdfast.hooks.replication import (
 )
 from holdfast.testing.mirror import MirrorBed
 from holdfast.values import from_plain, to_plain
+from holdfast_rep_block.driver import DrbdMirrors
 from lab import Lab, Node
 from lab.layout import CHECKOUT
 
@@ -120,7 +121,7 @@ def _error(plain: dict[str, Any]) -> BaseException:
 class RemoteMirrors(MirrorDriver):
     """See MirrorDriver: every call is carried out by the driver in the node."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
+    can: ClassVar[frozenset[Can]] = DrbdMirrors.can
 
     def __init__(self, agent: NodeAgent) -> None:
         self.agent = agent
@@ -234,6 +235,9 @@ class RemoteMirrors(MirrorDriver):
     async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
         answer = await self.agent.call("grow", name=name, new_part_is_zero=new_part_is_zero)
         return from_plain(MirrorStatus, answer)
+
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        return from_plain(MirrorStatus, await self.agent.call("detach", name=name, number=number))
 
 
 class LabMirrorBed(MirrorBed):

@@ -10,6 +10,7 @@ import pytest
 
 from demo import blocks
 from demo.bed import DAEMON, MONITOR, Bed, StorageNode, wait_for
+from demo.client import Refused
 from demo.files import POOL
 from demo.initiator import INTERVAL_MS
 from demo.report import Report
@@ -37,6 +38,8 @@ FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is ou
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
 WAITED_FOR_AT_MOST_MS = 90_000.0  # the initiator queues for as long: its node has to boot
 UNTOUCHED_AT_MOST_MS = 1000.0
+KEPT_WITHIN_S = 15.0
+FILLER = "/var/lib/holdfast/filler"
 NEVER_PROMOTED_S = 8.0  # longer than a lone node waits before it judges itself alone
 WRITES_A_SECOND = 1000 / INTERVAL_MS
 
@@ -231,12 +234,13 @@ def reserved(bed: Bed, device: str) -> str:
 
 
 LONE = "lone"
+LONE_VOLUME = {"pool": POOL, "name": LONE, "size_bytes": 16 << 20, "kind": "iscsi"}
 
 
 def make_lone_target(bed: Bed) -> dict[str, Any]:
     """A target of node a alone, on a port of its own; as the API shows it."""
     api = bed.a.api
-    api.change("POST", "/v1/volumes", {"pool": POOL, "name": LONE, "size_bytes": 16 << 20, "kind": "iscsi"})
+    api.change("POST", "/v1/volumes", LONE_VOLUME)
     portals = [{"address": bed.a.node.address("client"), "port": 3261}]
     unit = {"lun": 0, "volume": LONE, "vendor": "ACME", "may_unmap": False}
     body = {"name": LONE, "portals": portals, "units": [unit], "is_open": True}
@@ -276,6 +280,42 @@ def test_a_power_cut_and_a_switchover_keep_reservations_and_bring_back_targets_o
     assert told(reserved(bed, device)) == told(held)
     bed.initiator.run([*persist, "--register", f"--param-rk={KEY}", "--param-sark=0"])
     assert KEY not in reserved(bed, device)
+
+
+def fill(storage: StorageNode) -> None:
+    """Leave no byte of the state disk free; root's reserve of an ext4 is used too."""
+    script = f"for size in 1M 512; do dd if=/dev/zero of={FILLER}-$size bs=$size 2>/dev/null || true; done; sync"
+    storage.node.run(["sh", "-c", script], timeout_s=30)
+
+
+def make_room(storage: StorageNode) -> None:
+    storage.node.run(["sh", "-c", f"rm -f {FILLER}-*"])
+
+
+def test_a_full_state_disk_changes_nothing_is_told_and_is_no_obstacle_to_a_takeover(bed: Bed, device: str) -> None:
+    before = documents(bed.b)[:2]
+    decided = len(takeovers(bed.b))
+    for storage in (bed.a, bed.b):
+        fill(storage)
+    try:
+        for storage in (bed.a, bed.b):
+            with pytest.raises(Refused, match="is full") as refused:
+                storage.api.change("POST", "/v1/volumes", LONE_VOLUME)
+            assert refused.value.status == 507
+        with written(bed, device, "full disk", MOVED_AT_MOST_MS):
+            bed.a.node.cut()
+            wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+        assert documents(bed.b)[:2] == before
+    finally:
+        make_room(bed.b)
+    # What was decided without room for it is kept once there is some.
+    wait_for(lambda: len(takeovers(bed.b)) > decided, KEPT_WITHIN_S, "the decision is kept")
+    boot_again(bed.a)  # which starts without any room, too
+    make_room(bed.a)
+    move_back(bed)
+    for storage in (bed.a, bed.b):  # and it takes changes again
+        storage.api.change("POST", "/v1/volumes", LONE_VOLUME)
+        storage.api.change("DELETE", f"/v1/volumes/{LONE}?confirm={LONE}")
 
 
 CARRIED_WITHIN_S = 2.0

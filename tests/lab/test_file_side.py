@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from demo import files
 from demo.bed import Bed
-from demo.client import Refused
+from demo.client import Answer, Refused
 from demo.report import Report
 from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=85), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=90), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 FAILS_WITHIN_S = 60.0
@@ -173,3 +176,47 @@ def test_a_volume_that_is_used_is_not_deleted(bed: Bed, node: str) -> None:
     assert user in str(refused.value)
     assert api.get(f"/v1/volumes/{files.VOLUME}")["drift"] == []
     assert_the_next_run_works(bed)
+
+
+# --- the same, twice at once ---
+
+
+def at_once(bed: Bed, body: Any, *keys: dict[str, str]) -> list[Answer]:
+    """Ask for a volume once for each of `keys`, at the same time; the answers once their jobs are over."""
+    meet = threading.Barrier(len(keys))
+    sent = json.dumps(body).encode()
+
+    def ask(headers: dict[str, str]) -> Answer:
+        meet.wait(10)
+        return bed.a.api.send("POST", "/v1/volumes", sent, headers={"Prefer": "wait=60", **headers})
+
+    with ThreadPoolExecutor(len(keys)) as threads:
+        return list(threads.map(ask, keys))
+
+
+def test_of_two_equal_calls_at_once_one_is_made_and_the_other_is_told_by_what(bed: Bed) -> None:
+    body = {"pool": files.POOL, "name": "twice", "size_bytes": 16 * MIB, "kind": "iscsi"}
+    made, refused = sorted(at_once(bed, body, {}, {}), key=lambda answer: answer.status)
+    assert made.document["state"] == "done"
+    assert refused.status == 409
+    assert "twice" in refused.document["detail"]
+    assert refused.document["reasons"][0]["remedy"]
+    assert [volume["name"] for volume in bed.a.api.items("/v1/volumes")].count("twice") == 1
+    assert shell(bed, "a", "lvs --noheadings -o lv_name").split().count("twice") == 1
+    bed.a.api.change("DELETE", "/v1/volumes/twice?confirm=twice")
+
+
+def test_with_the_same_key_both_calls_are_one(bed: Bed) -> None:
+    body = {"pool": files.POOL, "name": "keyed", "size_bytes": 16 * MIB, "kind": "iscsi"}
+    key = {"Idempotency-Key": "lab-1"}
+    answers = at_once(bed, body, key, key, key)
+    [again] = at_once(bed, body, key)
+    assert (again.status, again.document["state"]) == (200, "done")
+    for answer in answers:
+        if answer.status == 409:  # while the first one is looked at there is no job yet
+            assert answer.document["reasons"][0]["code"] == "key-in-flight"
+        else:
+            assert answer.document["id"] == again.document["id"]
+    assert 200 in {answer.status for answer in answers}
+    assert shell(bed, "a", "lvs --noheadings -o lv_name").split().count("keyed") == 1
+    bed.a.api.change("DELETE", "/v1/volumes/keyed?confirm=keyed")

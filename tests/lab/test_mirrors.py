@@ -250,6 +250,38 @@ def test_a_mirror_grows_on_both_nodes_under_its_user(bed: Bed) -> None:
     assert a.api.change("POST", "/v1/mirrors/m-v/verify")["result"]["is_equal"]
 
 
+def test_a_disk_that_fails_is_replaced_while_the_partner_serves(bed: Bed) -> None:
+    a, minor = bed.a, minor_of(bed.a, "m-v")
+    lower = a.api.get("/v1/volumes/v")["actual"]["device"]
+    sh(a, f"{DRBDSETUP} primary {minor}")
+    before = sh(a, f"dd if=/dev/drbd{minor} bs=1M iflag=direct status=none | sha256sum")
+    sectors = int(sh(a, f"blockdev --getsz {lower}"))
+    sh(
+        a,
+        f"dmsetup load {lower} --table '0 {sectors} error'; dmsetup suspend --nolockfs {lower}; dmsetup resume {lower}",
+    )
+    sh(a, f"dd if=/dev/urandom of=/dev/drbd{minor} bs=64k count=4 oflag=direct status=none")
+    after = sh(a, f"dd if=/dev/drbd{minor} bs=1M iflag=direct status=none | sha256sum")
+    assert after != before
+    [alert] = [alert for alert in mirror(a, "m-v")["alerts"] if alert["code"] == "disk-lost"]
+    print(alert["text"], "-", alert["remedy"])
+
+    sh(a, "modprobe scsi_debug dev_size_mb=192 delay=0; modprobe sd_mod; until [ -b /dev/sda ]; do sleep 0.1; done")
+    a.api.change("POST", "/v1/pools", {"name": "spare", "disks": ["/dev/sda"]})
+    body = {"volume": "v", "pool": "spare", "remove_old": True}
+    with pytest.raises(Refused, match="ask there"):
+        bed.b.api.change("POST", "/v1/mirrors/m-v/replace-disk", body)
+    a.api.change("POST", "/v1/mirrors/m-v/replace-disk", body)
+    wait_in_sync(bed, "m-v")
+    assert sh(a, f"dd if=/dev/drbd{minor} bs=1M iflag=direct status=none | sha256sum") == after
+    sh(a, f"{DRBDSETUP} secondary {minor}")
+    assert a.api.change("POST", "/v1/mirrors/m-v/verify")["result"]["is_equal"]
+    volume = a.api.get("/v1/volumes/v")
+    assert (volume["pool"], volume["actual"]["device"], volume["drift"]) == ("spare", "/dev/spare/v", [])
+    assert "v" not in sh(a, f"lvs --noheadings -o lv_name {files.POOL}").split()
+    assert mirror(bed.b, "m-v")["other_node"]["devices"] == {"v": "/dev/spare/v"}
+
+
 def lower_of(storage: StorageNode) -> str:
     return str(storage.api.get("/v1/volumes/s")["actual"]["device"])
 

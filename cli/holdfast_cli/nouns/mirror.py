@@ -115,6 +115,18 @@ def grow(change: Change, name: str, volume: str, size_bytes: int) -> None:
     change.send("POST", url_path("mirrors", name, "grow"), {"volume": volume, "size_bytes": size_bytes})
 
 
+@mirror.command("replace-disk")
+@click.argument("name")
+@click.option("--volume", required=True, help="Which of its volumes lost its disk on this node.")
+@click.option("--pool", required=True, help="The pool of this node that it is to lie in from now on.")
+@click.option("--remove-old", is_flag=True, help="Remove what is left of it in its old pool.")
+@changing
+def replace_disk(change: Change, name: str, volume: str, pool: str, remove_old: bool) -> None:
+    """Give a volume that lost its disk on this node a new one, while the partner serves."""
+    body = {"volume": volume, "pool": pool, "remove_old": remove_old}
+    change.send("POST", url_path("mirrors", name, "replace-disk"), body)
+
+
 @mirror.command("split-brain")
 @click.argument("name")
 @immediate

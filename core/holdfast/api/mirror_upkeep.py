@@ -11,6 +11,7 @@ from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, St
 from holdfast.hooks.replication import SyncLimits
 from holdfast.planning.schedules import Schedule
 from holdfast.services.mirror_growth import MirrorGrowth
+from holdfast.services.mirror_replacement import MirrorReplacement
 from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.mirrors import Mirrors
 from holdfast.services.split_brain import SplitBrains
@@ -48,6 +49,14 @@ class GrowSchema(Schema):
     size_bytes = Bytes(required=True)
 
 
+class ReplaceDiskSchema(Schema):
+    """A volume that lost its disk on this node, and the pool of this node that it is to lie in from now on."""
+
+    volume = Name(required=True)
+    pool = Name(required=True)
+    remove_old = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
 class ResolveSchema(Schema):
     """The node whose data is kept on both sides."""
 
@@ -60,6 +69,7 @@ def routes(
     split_brains: SplitBrains,
     split_brain_jobs: SplitBrainJobs,
     growth: MirrorGrowth,
+    replacement: MirrorReplacement,
 ) -> tuple[Route, ...]:
     """The routes of a mirror's upkeep."""
 
@@ -105,6 +115,17 @@ def routes(
         job = await growth.grow(name, body["volume"], body["size_bytes"], validate_only=call.validate_only)
         return Started(job)
 
+    async def replace_disk(call: Call) -> Started:
+        body = call.body
+        job = await replacement.replace(
+            call.path["mirror"],
+            body["volume"],
+            body["pool"],
+            remove_old=body["remove_old"],
+            validate_only=call.validate_only,
+        )
+        return Started(job)
+
     async def show_case(call: Call) -> Any:
         return await split_brains.case(call.path["mirror"])
 
@@ -138,6 +159,12 @@ def routes(
         post("pause-sync", "Hold a resync where it is.", pause),
         post("resume-sync", "Let a held resync go on.", resume),
         post("grow", "Make a volume larger on both nodes, and the file system on it.", grow, body=GrowSchema),
+        post(
+            "replace-disk",
+            "Give a volume that lost its disk on this node a new one in another pool, while the partner serves.",
+            replace_disk,
+            body=ReplaceDiskSchema,
+        ),
         Route("GET", f"{one}/split-brain", "The case file: how both sides diverged.", show_case),
         post(
             "resolve-split-brain",

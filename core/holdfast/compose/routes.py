@@ -36,7 +36,12 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *tasks.routes(services.tasks),
         *mirrors.routes(services.mirrors),
         *mirror_upkeep.routes(
-            services.mirrors, services.verify, services.split_brains, services.split_brain_jobs, services.growth
+            services.mirrors,
+            services.verify,
+            services.split_brains,
+            services.split_brain_jobs,
+            services.growth,
+            services.replacement,
         ),
         *targets.routes(services.targets, services.target_identity),
         *initiators.routes(services.initiators, services.discovery),

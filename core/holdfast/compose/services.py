@@ -13,6 +13,7 @@ from holdfast.services.links import Links
 from holdfast.services.mirror_growth import MirrorGrowth
 from holdfast.services.mirror_jobs import MirrorJobs
 from holdfast.services.mirror_mounts import MirrorMounts
+from holdfast.services.mirror_replacement import MirrorReplacement
 from holdfast.services.mirror_requests import MirrorRequests
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_verify import MirrorVerify
@@ -108,6 +109,9 @@ class Services:
         self.growth = MirrorGrowth(
             kept.mirrors, self.mirrors, self.sides, self.volumes, jobs, drivers, partner, clock, node=node
         )
+        self.replacement = MirrorReplacement(
+            kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, clock, node=node
+        )
         self.target_watch = TargetWatch(kept.targets, drivers, partner, clock)
         self.targets = Targets(
             kept.targets,
@@ -180,6 +184,7 @@ class Services:
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
+            self.replacement,
             self.targets,
             self.target_jobs,
             self.target_watch,

@@ -443,6 +443,14 @@ class MirrorDriver(Driver):
         """
         raise self.unsupported("growing")
 
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        """Take a volume's disk out of a mirror that stays up (`Can.MIRROR_DETACH`).
+
+        From then on the peer is read and written instead; `attach` brings the disk back, or another one. No disk is
+        success. Raises RefusedError unless the peer is connected and has all of the volume's data.
+        """
+        raise self.unsupported("taking out a disk")
+
 
 class ReplicationHooks:
     """Hook specs of the replication role."""

@@ -35,11 +35,10 @@ def _alerts(facts: MirrorFacts) -> Iterator[Reason]:
     for volume in status.volumes:
         if volume.disk is DiskState.DISKLESS or volume.disk is DiskState.FAILED:
             text = f"volume {volume.number} has lost its disk here and is served by the partner"
-            yield Reason(
-                "disk-lost",
-                text,
-                "replace the disk, then delete the mirror and make it anew from the side that has the data",
+            remedy = (
+                "start the mirror if the disk works again; else make a pool on a new disk and replace the disk with it"
             )
+            yield Reason("disk-lost", text, remedy)
         if volume.disk is DiskState.INCONSISTENT and volume.replication is not ReplicationState.SYNC_TARGET:
             text = f"volume {volume.number} is not complete here, and no resync is under way"
             yield Reason("inconsistent", text, "start the mirror and wait for the end of the resync")

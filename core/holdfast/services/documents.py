@@ -37,6 +37,9 @@ class VolumeDocument:
     """The mirrored device that lies above it: whoever uses the volume uses that, and never the volume itself."""
     is_torn: bool = False
     """Its mirror was taken apart before this copy was complete: it holds no usable data."""
+    directory_pool: str | None = None
+    """The pool that its directory is named after, if not the one it lies in: it was given a disk there when it lost its
+    own, and stayed mounted where it was."""
 
 
 @dataclass(frozen=True)

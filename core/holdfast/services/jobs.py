@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, Reason
+from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, Reason, UnavailableError
 from holdfast.services.events import Events
 from holdfast.services.requests import take_terms
 from holdfast.services.steps import Act, JobContext, JobDefinition, StepObserver
@@ -23,8 +23,8 @@ from holdfast.values import to_plain
 
 log = logging.getLogger(__name__)
 
-UNDO_RETRY_S = 2.0
-UNDO_RETRY_LONGEST_S = 60.0
+RETRY_S = 2.0
+RETRY_LONGEST_S = 60.0
 
 
 class Jobs:
@@ -209,8 +209,10 @@ class Jobs:
             raise HoldfastError(f"it was not done within its deadline of {definition.deadline_s:.0f} s") from reason
         finally:
             self._forward_now.discard(context.job_id)
-        await self._store.end(context.job_id, JobState.DONE, error=None, result=to_plain(context.result))
-        await self._events.emit(f"job.{JobState.DONE}", context.target, {"job": context.job_id, "kind": context.kind})
+        result = to_plain(context.result)
+        await self._keep(lambda: self._store.end(context.job_id, JobState.DONE, error=None, result=result))
+        body = {"job": context.job_id, "kind": context.kind}
+        await self._keep(lambda: self._events.emit(f"job.{JobState.DONE}", context.target, body))
 
     async def _fail(
         self, definition: JobDefinition, context: JobContext, states: list[StepState], reason: HoldfastError
@@ -225,7 +227,7 @@ class Jobs:
         error: Mapping[str, Any],
         end: JobState,
     ) -> None:
-        await self._store.set_undoing(context.job_id, error)
+        await self._keep(lambda: self._store.set_undoing(context.job_id, error))
         for position in range(len(definition.steps) - 1, -1, -1):
             undo = definition.steps[position].undo
             if states[position] in (StepState.PENDING, StepState.UNDONE):
@@ -238,13 +240,13 @@ class Jobs:
                 await definition.on_failure(context, HoldfastError(str(error.get("message", ""))))
             except Exception:  # a history that cannot be written must not keep the job from its end
                 log.exception("job %s of %s could not note its failure", context.kind, context.target)
-        await self._store.end(context.job_id, end, error=error, result=None)
+        await self._keep(lambda: self._store.end(context.job_id, end, error=error, result=None))
         body = {"job": context.job_id, "kind": context.kind, "error": error}
-        await self._events.emit(f"job.{end}", context.target, body)
+        await self._keep(lambda: self._events.emit(f"job.{end}", context.target, body))
 
     async def _undo(self, undo: Act, name: str, context: JobContext) -> None:
         """Try until it works: half a change must not stay, and what is in the way (a partner away) passes."""
-        delay_s = UNDO_RETRY_S
+        delay_s = RETRY_S
         while True:
             try:
                 await undo(context)
@@ -253,11 +255,23 @@ class Jobs:
             else:
                 return
             await self._clock.sleep(delay_s)
-            delay_s = min(delay_s * 2, UNDO_RETRY_LONGEST_S)
+            delay_s = min(delay_s * 2, RETRY_LONGEST_S)
+
+    async def _keep(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write to a job's record, trying until the disk takes it: a job must not get ahead of what is known of it."""
+        delay_s = RETRY_S
+        while True:
+            try:
+                return await write()
+            except (NoSpaceError, UnavailableError) as reason:
+                log.error("a job waits until it can be recorded, tried again in %.0f s: %s", delay_s, reason)
+            await self._clock.sleep(delay_s)
+            delay_s = min(delay_s * 2, RETRY_LONGEST_S)
 
     async def _mark(self, context: JobContext, states: list[StepState], position: int, state: StepState) -> None:
         states[position] = state
-        await self._store.set_step(context.job_id, position, state, to_plain(context.facts))
+        facts = to_plain(context.facts)
+        await self._keep(lambda: self._store.set_step(context.job_id, position, state, facts))
         self._observe_step(context.kind, sum(s is StepState.DONE for s in states))
 
 

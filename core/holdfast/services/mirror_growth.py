@@ -76,7 +76,7 @@ class MirrorGrowth:
 
         async def check() -> None:
             document = await self._kept.get(name)
-            member = _member(document, volume)
+            member = member_of(document, volume)
             if size_bytes <= member.size_bytes:
                 text = f"the volume {volume} has {member.size_bytes} bytes, and is only made larger"
                 raise ConflictError(text, reasons=[Reason("not-larger", text, "ask for more", "size_bytes")])
@@ -125,7 +125,7 @@ class MirrorGrowth:
         job.facts["size_bytes"] = min(size_bytes, int(job.facts["partner_bytes"]))
 
     async def _grow_lower(self, name: str, volume: str, size_bytes: int) -> int:
-        pool = _member(await self._kept.get(name), volume).pools[self._node]
+        pool = member_of(await self._kept.get(name), volume).pools[self._node]
         return (await self._drivers.volume().grow_volume(pool, volume, size_bytes)).size_bytes
 
     async def _promote(self, job: JobContext) -> None:
@@ -162,7 +162,7 @@ class MirrorGrowth:
 
     async def _grow_file_system(self, job: JobContext) -> None:
         document = await self._kept.get(job.parameters["name"])
-        member = _member(document, job.parameters["volume"])
+        member = member_of(document, job.parameters["volume"])
         if member.kind is VolumeKind.NAS and document.source == self._node:
             await self._grow_files(member.volume)
         elif member.kind is VolumeKind.NAS:
@@ -185,7 +185,8 @@ class MirrorGrowth:
         await self._grow_files(body["volume"])
 
 
-def _member(document: MirrorDocument, volume: str) -> MirrorMember:
+def member_of(document: MirrorDocument, volume: str) -> MirrorMember:
+    """A volume of a mirror. Raises InvalidError naming those that there are."""
     for member in document.members:
         if member.volume == volume:
             return member

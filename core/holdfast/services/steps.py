@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, NoSpaceError, UnavailableError
 from holdfast.store.jobs import JobRecord, JobStore
 from holdfast.system.clock import Clock
 
@@ -33,14 +34,25 @@ class JobContext:
     async def log(self, text: str) -> None:
         """Add a line to the job's log, which people read. Never a secret."""
         log.info("job %s of %s: %s", self.kind, self.target, text)
-        await self._store.log(self.job_id, text)
+        with tolerate_a_full_disk():
+            await self._store.log(self.job_id, text)
 
     async def progress(self, percent: float | None, text: str) -> None:
         """Say how far it is; kept at most twice a second, for each is a durable write."""
         now_s = self._clock.boot_s()
         if now_s - self._progress_at_s >= PROGRESS_EVERY_S:
             self._progress_at_s = now_s
-            await self._store.set_progress(self.job_id, percent, text)
+            with tolerate_a_full_disk():
+                await self._store.set_progress(self.job_id, percent, text)
+
+
+@contextlib.contextmanager
+def tolerate_a_full_disk() -> Iterator[None]:
+    """What is told to people beside a job's record is no reason for the job to fail."""
+    try:
+        yield
+    except (NoSpaceError, UnavailableError) as reason:
+        log.warning("%s", reason)
 
 
 Act = Callable[[JobContext], Awaitable[None]]

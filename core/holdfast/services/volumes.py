@@ -57,7 +57,7 @@ class Volumes:
 
     def directory(self, document: VolumeDocument) -> Path:
         """Where a NAS volume is mounted."""
-        return self._mount_dir / document.pool / document.name
+        return self._mount_dir / (document.directory_pool or document.pool) / document.name
 
     async def document(self, name: str) -> VolumeDocument:
         """What was asked for. Raises NotFoundError."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import aiosqlite
 
-from holdfast.errors import UnavailableError
+from holdfast.errors import HoldfastError, NoSpaceError, Reason, UnavailableError
 from holdfast.system.files import sync_directory
 
 APPLICATION_ID = 0x486F6C64  # "Hold"
@@ -138,6 +138,8 @@ class Database:
 
         Those who wait meanwhile make their changes in the same transaction, each behind a savepoint of its own, and
         the first to come back for its commit makes it for all: a commit costs two syncs of the disk, a change none.
+
+        Raises NoSpaceError where the disk is full, UnavailableError where it cannot be written; nothing was changed.
         """
         async with self._writer:
             is_first = self._group is None
@@ -148,6 +150,9 @@ class Database:
                 yield Change(self._connection)
                 if not self._connection.in_transaction:  # or what others make next would be committed without it
                     raise sqlite3.OperationalError("SQLite gave the transaction up")
+            except sqlite3.OperationalError as reason:
+                await asyncio.shield(self._take_back(group, is_first=is_first))
+                raise self._unwritable(reason) from reason
             except BaseException:
                 await asyncio.shield(self._take_back(group, is_first=is_first))
                 raise
@@ -159,7 +164,15 @@ class Database:
             if not group.is_over:
                 await self._commit(group)
         if group.failure is not None:
-            raise type(group.failure)(str(group.failure)) from group.failure
+            raise self._unwritable(group.failure) from group.failure
+
+    def _unwritable(self, reason: sqlite3.Error) -> HoldfastError:
+        """What to tell of a change that the disk did not take."""
+        place = self._path.parent
+        if getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            full = Reason("state-disk-full", f"the file system of {place} is full", f"make room on the one of {place}")
+            return NoSpaceError(f"{full.text}: nothing was changed", reasons=(full,))
+        return UnavailableError(f"{self._path} could not be written, and nothing was changed: {reason}")
 
     async def _commit(self, group: _Group) -> None:
         self._group, group.is_over = None, True

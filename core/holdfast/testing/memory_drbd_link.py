@@ -143,6 +143,30 @@ def _start_volume(side: Side, other: Side, number: int, direction: int) -> None:
         finish_resync(side, number)
 
 
+def lose_disk(side: Side, number: int) -> None:
+    """A volume has no disk here any more; the peer learns of it, and remembers what is written from then on."""
+    other = side.peer
+    side.volumes[number].media = Media(bytearray(), disk=DiskState.DISKLESS)
+    if other is not None:
+        if other.volumes[number].media.bitmap == 0:
+            other.volumes[number].media.new_generation()
+        for volume in (side.volumes[number], other.volumes[number]):
+            volume.replication = ReplicationState.ESTABLISHED
+        other.volumes[number].set_peer_disk(DiskState.DISKLESS)
+        other.tell()
+    side.tell()
+
+
+def meet_again(side: Side, number: int) -> None:
+    """A volume got a disk while the sides are connected: who has the newer data sends it."""
+    other = side.peer
+    if other is not None:
+        # Also one in use here: it was read from the other side all along.
+        direction = compare(side.volumes[number].media, other.volumes[number].media, Role.SECONDARY, Role.SECONDARY)
+        _start_volume(side, other, number, direction or 0)
+        other.tell()
+
+
 def _send_dirty(source: Volume, target: Volume) -> None:
     for block in sorted(source.media.dirty | target.media.dirty):
         span = slice(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)

@@ -139,8 +139,10 @@ async def write(node: Node, name: str, number: int, offset: int, data: bytes) ->
     await _until(side, lambda: not side.is_frozen)
     volume = side.volumes[number]
     blocks = range(offset // BLOCK_BYTES, (offset + len(data) - 1) // BLOCK_BYTES + 1)
-    volume.media.hot.update(blocks)
-    volume.media.data[offset : offset + len(data)] = data
+    has_disk = volume.disk is not DiskState.DISKLESS
+    if has_disk:
+        volume.media.hot.update(blocks)
+        volume.media.data[offset : offset + len(data)] = data
     is_sent = False
     while not is_sent:
         if side.is_frozen:
@@ -150,13 +152,17 @@ async def write(node: Node, name: str, number: int, offset: int, data: bytes) ->
             there.media.data[offset : offset + len(data)] = data
             volume.sent_bytes += len(data)
             there.received_bytes += len(data)
+            if not has_disk:
+                there.media.dirty.update(blocks)
             # An inconsistent peer still lacks what its resync has not sent.
-            if there.disk is DiskState.UP_TO_DATE:
+            elif there.disk is DiskState.UP_TO_DATE:
                 volume.media.dirty.difference_update(blocks)
             is_sent = True
         elif side.connection is ConnectionState.CONNECTED:
             # The peer is gone and this kernel has not noticed: the write waits for its answer.
             await _until(side, lambda: side.connection is not ConnectionState.CONNECTED or node.world.is_wire_up)
+        elif not has_disk:
+            raise OSError(errno.EIO, "no disk here, and no peer")
         else:
             volume.media.dirty.update(blocks)
             is_sent = True
@@ -169,7 +175,12 @@ async def read(node: Node, name: str, number: int, offset: int, length: int) -> 
     if side.role is not Role.PRIMARY:
         raise OSError(errno.EMEDIUMTYPE, "the mirror is Secondary here")
     await _until(side, lambda: not side.is_frozen)
-    return bytes(side.volumes[number].media.data[offset : offset + length])
+    volume = side.volumes[number]
+    if volume.disk is DiskState.DISKLESS:
+        if side.peer is None:
+            raise OSError(errno.EIO, "no disk here, and no peer")
+        volume = side.peer.volumes[number]
+    return bytes(volume.media.data[offset : offset + length])
 
 
 async def _until(side: Side, is_so: Callable[[], bool]) -> None:

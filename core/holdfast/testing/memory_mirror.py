@@ -44,7 +44,9 @@ from holdfast.testing.memory_pair import Pair
 class MemoryMirrors(MirrorDriver):
     """See MirrorDriver."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
+    can: ClassVar[frozenset[Can]] = frozenset(
+        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH}
+    )
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -123,15 +125,22 @@ class MemoryMirrors(MirrorDriver):
             _require(media.has_metadata, f"there is no metadata for {volume.device}")
             old = side.volumes.get(volume.number)
             _require(
-                old is None or (old.media is media and old.minor == volume.minor),
+                old is None or old.disk is DiskState.DISKLESS or (old.media is media and old.minor == volume.minor),
                 f"volume {volume.number} is attached to another device",
             )
-        for volume in spec.volumes:
-            if volume.number not in side.volumes:
-                side.volumes[volume.number] = _attached(volume.number, volume.minor, self._media(volume.device))
         self.node.sides[spec.name] = side
+        for volume in spec.volumes:
+            old = side.volumes.get(volume.number)
+            if old is None or old.disk is DiskState.DISKLESS:
+                side.volumes[volume.number] = _attached(volume.number, volume.minor, self._media(volume.device))
+            if old is not None and old.disk is DiskState.DISKLESS:
+                link.meet_again(side, volume.number)
         side.tell()
         return await self.status(spec.name)
+
+    def lose_disk(self, name: str, number: int = 0) -> None:
+        """Detach a volume whose disk failed; the peer goes on, and is read from."""
+        link.lose_disk(self.node.side(name), number)
 
     async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
         """See MirrorDriver."""
@@ -354,6 +363,16 @@ class MemoryMirrors(MirrorDriver):
             _require(both == {DiskState.UP_TO_DATE}, f"volume {number} is not UpToDate on both sides")
             roles.grow(volume, there, new_part_is_zero=new_part_is_zero)
         side.tell()
+        return await self.status(name)
+
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        """See MirrorDriver."""
+        side = self.node.side(name)
+        volume = side.volumes[number]
+        if volume.disk is not DiskState.DISKLESS:
+            if side.peer is None or volume.peer_disk is not DiskState.UP_TO_DATE:
+                raise RefusedError(f"the peer of {name} is not connected with all data of volume {number}")
+            self.lose_disk(name, number)
         return await self.status(name)
 
     def _media(self, device: str) -> Media:

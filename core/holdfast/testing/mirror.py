@@ -691,6 +691,42 @@ class MirrorContract:
         assert status.is_in_sync
         assert status.volumes[0].sent_bytes - before < old_bytes // 4
 
+    # --- without a disk ---
+
+    async def test_without_its_disk_a_volume_is_served_by_the_peer_until_it_has_one_again(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_DETACH not in driver.can:
+            pytest.skip("the driver takes no disks out")
+        await mirror.bring_in_sync()
+        await driver.promote(mirror.name)
+        await bed.write("a", 0, pattern(1))
+        for _ in range(2):
+            assert (await driver.detach(mirror.name, 0)).volumes[0].disk is DiskState.DISKLESS
+        await mirror.see("b", lambda status: status.volumes[0].peer_disk is DiskState.DISKLESS)
+        assert await bed.read("a", 0, BLOCK) == pattern(1)
+        await bed.write("a", BLOCK, pattern(2))
+        before = (await driver.status(mirror.name)).volumes[0].received_bytes
+        await driver.attach(bed.specs["a"])
+        await mirror.see("a", lambda status: status.is_in_sync)
+        received_bytes = (await driver.status(mirror.name)).volumes[0].received_bytes - before
+        assert received_bytes < bed.specs["a"].volumes[0].size_bytes // 4, "more came than it had missed"
+        await driver.demote(mirror.name)
+        for node in NODES:
+            await bed.driver(node).down(mirror.name)
+            for number in range(2):
+                assert await bed.read_lower(node, number * BLOCK, BLOCK) == pattern(number + 1)
+
+    async def test_the_only_complete_disk_is_not_taken_out(self, bed: MirrorBed) -> None:
+        mirror, driver = _Mirror(bed), bed.driver("a")
+        if Can.MIRROR_DETACH not in driver.can:
+            pytest.skip("the driver takes no disks out")
+        await mirror.bring_in_sync()
+        await bed.driver("b").disconnect(mirror.name)
+        await mirror.see("a", _is_lost)
+        with pytest.raises(RefusedError):
+            await driver.detach(mirror.name, 0)
+        assert await mirror.disk("a") is DiskState.UP_TO_DATE
+
     # --- watching ---
 
     async def test_a_watcher_hears_the_name_of_what_changed(self, bed: MirrorBed) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NoSpaceError, NotFoundError, Reason
 from holdfast.services.events import Events
-from holdfast.services.jobs import UNDO_RETRY_LONGEST_S, Jobs
+from holdfast.services.jobs import RETRY_LONGEST_S, Jobs
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.database import Database
 from holdfast.store.events import EventLog
@@ -143,7 +143,7 @@ async def test_an_undo_that_fails_is_tried_again_ever_more_slowly_until_it_works
 ) -> None:
     work, clock = Work(fail=HoldfastError("no"), undo_failures=7), HurriedClock()
     record = await run(Jobs(JobStore(database, clock), clock, events, node="a"), work)
-    assert clock.slept_s == [2, 4, 8, 16, 32, UNDO_RETRY_LONGEST_S, UNDO_RETRY_LONGEST_S]
+    assert clock.slept_s == [2, 4, 8, 16, 32, RETRY_LONGEST_S, RETRY_LONGEST_S]
     assert record.state is JobState.FAILED
     assert work.done[-3:] == ["undo 2", "undo 1", "undo 0"]
     assert len(record.log) == 7
@@ -282,3 +282,52 @@ async def test_a_history_that_cannot_be_written_keeps_no_job_from_its_end(jobs: 
     jobs.define(JobDefinition("work", work.definition().steps, on_failure=tell))
     record = await jobs.wait(await jobs.start("work", "thing:x", {}), SHORT_S)
     assert record.state is JobState.FAILED
+
+
+class FillingClock(ManualClock):
+    """The disk is full until it was slept `times` times."""
+
+    def __init__(self, database: Database, times: int) -> None:
+        super().__init__()
+        self.slept_s: list[float] = []
+        self.database = database
+        self.times = times
+
+    async def sleep(self, delay_s: float) -> None:
+        self.slept_s.append(delay_s)
+        if len(self.slept_s) == self.times:
+            await self.database.rows("PRAGMA max_page_count=100000")
+
+
+@pytest.mark.parametrize("fail", [None, HoldfastError("no")])
+async def test_a_job_waits_with_its_locks_until_the_disk_takes_its_record(
+    database: Database, events: Events, fail: Exception | None
+) -> None:
+    clock = FillingClock(database, times=3)
+    jobs = Jobs(JobStore(database, clock), clock, events, node="a")
+    locked: list[bool] = []
+
+    async def fill(job: JobContext) -> None:
+        job.facts["much"] = "x" * 100_000  # more than there are pages for
+        [(pages,)] = await database.rows("PRAGMA page_count")
+        await database.rows(f"PRAGMA max_page_count={pages}")
+        await job.log("y" * 100_000)  # lost, and no reason to fail
+        await job.progress(50, "z" * 100_000)
+
+    async def look(job: JobContext) -> None:
+        locked.append(jobs.is_held("thing:x"))
+        if fail is not None:
+            raise fail
+
+    async def undo(job: JobContext) -> None:
+        locked.append(jobs.is_held("thing:x"))
+
+    jobs.define(JobDefinition("work", (Step("fill", fill, undo), Step("look", look))))
+    job = await jobs.start("work", "thing:x", {})
+    record = await jobs.wait(job, SHORT_S)
+    assert clock.slept_s == [2, 4, 8]
+    assert record.state is (JobState.DONE if fail is None else JobState.FAILED)
+    assert locked == ([True] if fail is None else [True, True])
+    assert record.facts["much"] == "x" * 100_000
+    assert record.log == ()
+    assert not jobs.is_held("thing:x")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import UnavailableError
+from holdfast.errors import NoSpaceError, UnavailableError
 from holdfast.store.database import APPLICATION_ID, Database, migrations
 
 
@@ -138,13 +138,27 @@ async def test_a_commit_that_fails_leaves_the_database_usable(database: Database
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM secrets").fetchall()
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
+        with pytest.raises(UnavailableError, match="locked"):
             async with database.change() as change:
                 await change.execute(INSERT, ("a",))
         reader.execute("COMMIT")
     async with database.change() as change:
         await change.execute(INSERT, ("b",))
     assert await ids(database) == ["b"]
+
+
+async def test_a_full_disk_is_told_with_its_remedy_and_changes_nothing(database: Database, path: Path) -> None:
+    [(pages,)] = await database.rows("PRAGMA page_count")
+    await database.rows(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(NoSpaceError) as caught:
+        async with database.change() as change:
+            await change.execute("INSERT INTO secrets (id, value) VALUES ('a', 'x'), ('b', hex(randomblob(100000)))")
+    assert str(path.parent) in caught.value.message
+    [reason] = caught.value.reasons
+    assert (reason.code, str(path.parent) in reason.remedy) == ("state-disk-full", True)
+    await database.rows("PRAGMA max_page_count=100000")
+    await add(database, "c")
+    assert durable_ids(path) == {"c"}
 
 
 class Statements:
@@ -233,7 +247,7 @@ async def test_when_their_commit_fails_all_of_them_are_told_and_none_is_kept(dat
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM secrets").fetchall()
         answers = await asyncio.gather(*(add(database, name) for name in "abc"), return_exceptions=True)
-        assert [type(answer) for answer in answers] == [sqlite3.OperationalError] * 3
+        assert [type(answer) for answer in answers] == [UnavailableError] * 3
         reader.execute("COMMIT")
     await add(database, "d")
     assert durable_ids(path) == {"d"}
@@ -253,7 +267,7 @@ async def test_a_transaction_that_sqlite_gave_up_takes_those_before_it_with_it_a
 
     changes = (add(database, "a"), add(database, "b"), lose(), add(database, "after"))
     answers = await asyncio.gather(*changes, return_exceptions=True)
-    lost = sqlite3.OperationalError
+    lost = UnavailableError
     assert [type(answer) for answer in answers] == [lost, lost, KeyError if is_told else lost, type(None)]
     assert durable_ids(path) == {"after"}
     await add(database, "c")

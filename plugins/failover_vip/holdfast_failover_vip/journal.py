@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -28,14 +29,16 @@ class Journal:
             self._next = kept[-1][0] + 1 if kept else 1
         if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
             write_atomically(self._path, b"".join(_line(number, item) for number, item in self.read()[-KEPT:]))
-        number, self._next = self._next, self._next + 1
+        line = _line(self._next, decision)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, _line(number, decision))
+            if os.write(descriptor, line) < len(line):  # what there was room for is a torn line, to be skipped
+                raise OSError(errno.ENOSPC, "no room for a decision", str(self._path))
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-        return number
+        self._next += 1
+        return self._next - 1
 
     def read(self, after: int = 0) -> tuple[tuple[int, Decision], ...]:
         """All kept decisions with a number above `after`; a line torn by a power cut is skipped."""

@@ -13,11 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.errors import HoldfastError, NotFoundError, Reason, RefusedError
-from holdfast.hooks.failover import (
-    GroupPlan,
-    GroupState,
-    MonitorStatus,
-)
+from holdfast.hooks.failover import Decision, GroupPlan, GroupState, MonitorStatus
 from holdfast_failover_vip import control
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.answers import refuse_switch
@@ -33,6 +29,8 @@ from holdfast_failover_vip.wire import Offer, OfferRefused
 log = logging.getLogger(__name__)
 
 S = GroupState
+
+_KEPT_AGAIN_AFTER_S = 5.0
 
 
 class Monitor(Talk):
@@ -182,13 +180,19 @@ class Monitor(Talk):
         )
 
     async def _keep_decisions(self) -> None:
-        """Write down what was decided, in that order and apart from the loop: the disk may take its time."""
+        """Write down what was decided, in that order and apart from the loop: the disk may be slow, or full."""
         while True:
-            decision = await self._decided.get()
+            await self._keep(await self._decided.get())
+
+    async def _keep(self, decision: Decision) -> None:
+        while True:
             try:
                 await asyncio.to_thread(self._journal.append, decision)
             except OSError as reason:
-                log.error("a decision could not be kept: %s", reason)
+                log.error("a decision cannot be kept yet, tried again in %.0f s: %s", _KEPT_AGAIN_AFTER_S, reason)
+                await asyncio.sleep(_KEPT_AGAIN_AFTER_S)
+            else:
+                return
 
     async def _reboot(self) -> None:
         log.critical("node %s restarts itself now", self._plan.node)

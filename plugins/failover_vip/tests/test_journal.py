@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+
+import pytest
 
 from holdfast.hooks.failover import Decision
 from holdfast_failover_vip import journal
@@ -50,3 +53,19 @@ def test_a_long_file_keeps_its_newest_decisions(tmp_path: Path) -> None:
     numbers = [number for number, _ in kept.read()]
     assert numbers[-1] == count
     assert numbers == list(range(numbers[0], count + 1))
+
+
+def test_one_for_which_there_was_no_room_is_kept_later_and_the_rest_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "decisions"
+    kept = Journal(path)
+    kept.append(decision("one"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))  # room for half a line
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"no room|too large"):
+                kept.append(decision("two"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [kept.append(decision("two")), kept.append(decision("three"))] == [2, 3]
+    assert [(number, item.sentence) for number, item in Journal(path).read()] == [(1, "one"), (2, "two"), (3, "three")]

@@ -84,7 +84,9 @@ async def open_driver(settings: Settings, host: Host) -> DrbdMirrors:
 class DrbdMirrors(MirrorDriver):
     """See MirrorDriver."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW})
+    can: ClassVar[frozenset[Can]] = frozenset(
+        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH}
+    )
 
     def __init__(self, settings: Settings, host: Host, connector: Connector | None = None) -> None:
         self._settings = settings
@@ -317,6 +319,11 @@ class DrbdMirrors(MirrorDriver):
     async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
         """See MirrorDriver."""
         await upkeep.grow((await self._must_be_up(name)).status(), self._drbd, new_part_is_zero=new_part_is_zero)
+        return await self.status(name)
+
+    async def detach(self, name: str, number: int) -> MirrorStatus:
+        """See MirrorDriver."""
+        await upkeep.detach((await self._must_be_up(name)).status(), number, self._drbd)
         return await self.status(name)
 
     # --- inside ---

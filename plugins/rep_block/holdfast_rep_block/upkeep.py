@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from holdfast.errors import NoSpaceError, Reason
-from holdfast.hooks.replication import DiskState, MirrorStatus, Role, SyncLimits
+from holdfast.errors import NoSpaceError, Reason, RefusedError
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, SyncLimits
 from holdfast_rep_block import events, options
 from holdfast_rep_block.drbdsetup import Drbdsetup, KernelRefusedError, refuse
 from holdfast_rep_block.settings import Settings
@@ -45,6 +45,18 @@ async def _unless(number: int, drbd: Drbdsetup, *words: str) -> None:
     except KernelRefusedError as reason:
         if reason.number != number:
             raise
+
+
+async def detach(status: MirrorStatus, number: int, drbd: Drbdsetup) -> None:
+    """See MirrorDriver.detach. The kernel would refuse the last complete disk only where it is in use."""
+    volume = next(volume for volume in status.volumes if volume.number == number)
+    if volume.disk is DiskState.DISKLESS:
+        return
+    if status.connection is not ConnectionState.CONNECTED or volume.peer_disk is not DiskState.UP_TO_DATE:
+        text = f"the peer is not connected with all data of volume {number}: it is {volume.peer_disk.value} there"
+        raise RefusedError(text, reasons=[Reason("no-other-copy", text, "bring the peer back first")])
+    await drbd.run("detach", volume.device.removeprefix(events.DEVICE_PREFIX), timeout_s=_RESIZE_S)
+    log.info("volume %d of mirror %s was detached from its disk", number, status.name)
 
 
 async def grow(status: MirrorStatus, drbd: Drbdsetup, *, new_part_is_zero: bool) -> None:
