@@ -41,7 +41,7 @@ test: setup-lab ## Run every test, those in virtual nodes last
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes
-	@$(RUN) -m pytest -m "not lab" --numprocesses 3 $(ARGS)
+	@$(RUN) -m pytest -m "not lab" --numprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: setup lint types imports unit ## All that must hold before a push: format, lint, types, import rules, unit tests
