@@ -230,9 +230,10 @@ async def running(
     *,
     settings: Mapping[str, PluginSettings] | None = None,
     observe_step: StepObserver | None = None,
+    ports: Sequence[int] | None = None,
 ) -> AsyncIterator[Appliance]:
     """A daemon that answers, with the plugins that were found and their sections of the settings file."""
-    api, peer, pairing = free_ports(3)
+    api, peer, pairing = ports or free_ports(3)
     config = Config(
         node,
         state_dir=directory / "state",

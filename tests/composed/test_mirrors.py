@@ -372,6 +372,23 @@ async def test_a_lost_disk_is_replaced_under_the_users_of_the_mirror(nodes: Node
     assert ("main", "v") in {(v.pool, v.name) for v in await node.mechanisms.volumes.list_volumes()}
 
 
+@pytest.mark.parametrize("is_served", [True, False])
+async def test_a_lost_disk_is_attached_again_by_a_persons_word_only(nodes: Nodes, is_served: bool) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    async with writable(a) if is_served else contextlib.nullcontext():
+        a.mechanisms.mirrors.lose_disk("m")
+        for _ in range(2):
+            await a.system.services.reconciler.once()
+        assert (await a.get("/v1/mirrors/m"))["this_node"]["status"]["volumes"][0]["disk"] == "Diskless"
+        [drift] = (await a.get("/v1/node"))["drift"]
+        assert "m has lost a disk" in drift
+        await a.change("POST", "/v1/mirrors/m/start")
+    await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
+    await a.system.services.reconciler.once()
+    assert (await a.get("/v1/node"))["drift"] == []
+
+
 async def test_what_is_left_of_a_lost_volume_is_removed_when_asked(nodes: Nodes) -> None:
     a, b = nodes
     await make_mirror(a)

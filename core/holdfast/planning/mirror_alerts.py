@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from holdfast.errors import Reason
-from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, ReplicationState, Suspension
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, ReplicationState, Role, Suspension
+
+LOST = (DiskState.DISKLESS, DiskState.FAILED)
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,16 @@ class MirrorFacts:
     has_split_brain: bool
     unrepaired_bytes: int
     """What the last comparison found to differ and nothing has repaired since."""
+
+
+def has_lost_a_disk(status: MirrorStatus) -> bool:
+    """Whether a volume that runs has no disk here any more.
+
+    Disks are attached before sides connect, and before one is promoted: what runs without one has lost it. It may fail
+    again, so that only a person has it attached.
+    """
+    is_running = status.connection is ConnectionState.CONNECTED or status.role is Role.PRIMARY
+    return status.is_up and is_running and any(volume.disk in LOST for volume in status.volumes)
 
 
 def alerts(facts: MirrorFacts) -> tuple[Reason, ...]:
@@ -33,7 +45,7 @@ def _alerts(facts: MirrorFacts) -> Iterator[Reason]:
     if facts.is_started and not status.is_up:
         yield Reason("not-up", "it is not in this node's kernel", "look at GET /v1/node, drift, for why")
     for volume in status.volumes:
-        if volume.disk is DiskState.DISKLESS or volume.disk is DiskState.FAILED:
+        if volume.disk in LOST:
             text = f"volume {volume.number} has lost its disk here and is served by the partner"
             remedy = (
                 "start the mirror if the disk works again; else make a pool on a new disk and replace the disk with it"

@@ -21,6 +21,7 @@ from holdfast.errors import (
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import ConnectionState, DiskState, MirrorSpec, ReplicationState
 from holdfast.hooks.volume import VolumeSpec
+from holdfast.planning.mirror_alerts import LOST
 from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
@@ -34,7 +35,6 @@ from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 from holdfast.values import from_plain, to_plain
 
-LOST = (DiskState.DISKLESS, DiskState.FAILED)
 _RESYNCS = (ReplicationState.SYNC_TARGET, ReplicationState.PAUSED)
 
 

@@ -9,6 +9,7 @@ from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import ConnectionState
 from holdfast.hooks.volume import VolumeKind
+from holdfast.planning.mirror_alerts import has_lost_a_disk
 from holdfast.services.discovery import Discovery
 from holdfast.services.documents import GroupDocument, MirrorDocument
 from holdfast.services.drivers import Drivers
@@ -132,21 +133,23 @@ class Reconciler:
 
     async def _connect_lone_mirrors(self) -> None:
         grouped = {group.mirror for group in (await self._group_documents.all()).values()}
-        split = []
+        not_mended = []
         for document in (await self._mirrors.all()).values():
             status = await self._sides.status(document.name)
             is_apart = status.is_up and status.connection is ConnectionState.STANDALONE
             if is_apart and document.is_started and await self._split_brains.look(document.name):
-                split.append(f"the sides of {document.name} have diverged, and a person must choose the survivor")
+                not_mended.append(f"the sides of {document.name} have diverged, and a person must choose the survivor")
             elif self._jobs.is_held(f"mirror:{document.name}"):
                 continue  # it is the job's, which may just be taking it apart
             elif document.name in grouped:
                 continue  # it is the monitor's
+            elif has_lost_a_disk(status):
+                not_mended.append(f"{document.name} has lost a disk here, which is not attached again by itself")
             elif document.is_started or any(m.kind is VolumeKind.NAS for m in document.members):
                 # A stopped mirror's file system is still served.
                 await self._sides.bring_back(document.name)
-        if split:
-            raise HoldfastError("; ".join(split))
+        if not_mended:
+            raise HoldfastError("; ".join(not_mended))
 
     async def _mount_mirrored(self) -> None:
         if failed := await self._mounts.restore():

@@ -16,7 +16,7 @@ from holdfast.hooks.replication import (
     Role,
     Suspension,
 )
-from holdfast.planning.mirror_alerts import MirrorFacts, alerts
+from holdfast.planning.mirror_alerts import MirrorFacts, alerts, has_lost_a_disk
 from holdfast.planning.mirror_changes import changes
 
 U, I, D = DiskState.UP_TO_DATE, DiskState.INCONSISTENT, DiskState.DISKLESS  # noqa: E741 - as in a table
@@ -83,3 +83,21 @@ def test_what_needs_a_person_is_said_with_its_remedy(
     found = alerts(facts)
     assert [alert.code for alert in found] == expected
     assert all(alert.remedy for alert in found)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (WELL, False),
+        (ABSENT, False),
+        (look(disk=D), True),
+        (look(disk=DiskState.FAILED), True),
+        (look(peer_disk=D), False),
+        (replace(look(disk=D), role=Role.SECONDARY), True),
+        (replace(look(disk=D), connection=ConnectionState.CONNECTING), True),  # in use, it had one
+        (replace(look(disk=D), role=Role.SECONDARY, connection=ConnectionState.CONNECTING), False),  # half made
+        (replace(WELL, volumes=(VOLUME, replace(VOLUME, number=1, disk=D))), True),
+    ],
+)
+def test_a_disk_is_lost_where_a_volume_runs_without_one(status: MirrorStatus, expected: bool) -> None:
+    assert has_lost_a_disk(status) is expected

@@ -1,0 +1,122 @@
+"""A daemon killed at every mark of a job, one after the other: the next one goes on, and in the end all is done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.loading.discovery import Found
+from tests.composed.appliance import Appliance, Mechanisms, World, free_ports, pair, running, running_model
+from tests.composed.test_mirrors import eventually, make_mirror, make_spare_pool
+
+MIB = 1 << 20
+WITHIN_S = 10.0
+
+
+@dataclass
+class Killer:
+    """Ends a kind of job where it is, as kill -9 does, once `left` of its marks are durable."""
+
+    kind: str = ""
+    left: int = 0
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def observe(self, kind: str, persisted: int) -> None:
+        if kind == self.kind and self.left:
+            self.left -= 1
+            if not self.left:
+                self.killed.set()
+                raise asyncio.CancelledError
+
+
+class MortalNode:
+    """Node a, whose daemon is killed and started again over the same disks and the same kernel."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self._directory = directory
+        self._ports = free_ports(3)
+        self.mechanisms = Mechanisms(world, "a", directory)
+        self.killer = Killer()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Appliance]:
+        plugins = (Found("memory", None, None, self.mechanisms, None),)
+        async with running(
+            "a", self._directory, plugins, self.mechanisms, observe_step=self.killer.observe, ports=self._ports
+        ) as appliance:
+            yield appliance
+
+
+@pytest.fixture
+def mortal(directory: Path) -> tuple[World, MortalNode]:
+    world = World()
+    return world, MortalNode(world, directory / "a")
+
+
+async def kill_at_every_mark(node: MortalNode, kind: str, path: str, body: dict[str, Any]) -> int:
+    """Ask for a job, and kill daemon after daemon at its next mark until one ends it; how many died."""
+    job: Any = None
+    # Each dies before the step that it found, the next one once that is done: every beginning and every end.
+    for died, marks in enumerate(itertools.cycle((1, 2))):
+        node.killer.kind, node.killer.left = kind, marks
+        node.killer.killed.clear()
+        async with node.running() as a:
+            if job is None:
+                job = await a.call("POST", path, body, headers={"Prefer": "respond-async"})
+            over = asyncio.ensure_future(a.system.ground.jobs.wait(job["id"], WITHIN_S))
+            await asyncio.wait({over, asyncio.ensure_future(node.killer.killed.wait())}, return_when="FIRST_COMPLETED")
+            record = await over
+            if record.state.value == "done":
+                return died
+            assert (record.state.value, node.killer.killed.is_set()) == ("running", True), record
+    raise AssertionError
+
+
+async def test_a_growth_goes_on_wherever_it_was_killed(mortal: tuple[World, MortalNode], directory: Path) -> None:
+    world, node = mortal
+    async with running_model(world, "b", directory / "b") as b:
+        async with node.running() as a:
+            await make_pair(a, b)
+            await make_mirror(a, kind="nas", size_bytes=16 * MIB)
+        died = await kill_at_every_mark(
+            node, "mirror.grow", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 32 * MIB}
+        )
+        assert died == 2 * 8
+        async with node.running() as a:
+            for each in (a, b):
+                found = await eventually(each, "/v1/mirrors/m", "is_in_sync", True)
+                assert found["this_node"]["status"]["volumes"][0]["size_bytes"] == 32 * MIB
+                volume = await each.get("/v1/volumes/v")
+                assert (volume["actual"]["size_bytes"], volume["drift"]) == (32 * MIB, [])
+
+
+async def test_a_replacement_goes_on_wherever_it_was_killed(mortal: tuple[World, MortalNode], directory: Path) -> None:
+    world, node = mortal
+    async with running_model(world, "b", directory / "b") as b:
+        async with node.running() as a:
+            await make_pair(a, b)
+            await make_mirror(a)
+            node.mechanisms.mirrors.lose_disk("m")
+            await make_spare_pool(a)
+        body = {"volume": "v", "pool": "spare", "remove_old": True}
+        died = await kill_at_every_mark(node, "mirror.replace-disk", "/v1/mirrors/m/replace-disk", body)
+        assert died == 2 * 7
+        async with node.running() as a:
+            for each in (a, b):
+                await eventually(each, "/v1/mirrors/m", "is_in_sync", True)
+            volume = await a.get("/v1/volumes/v")
+            assert (volume["pool"], volume["drift"]) == ("spare", [])
+            assert {(v.pool, v.name) for v in await node.mechanisms.volumes.list_volumes()} == {("spare", "v")}
+
+
+async def make_pair(a: Appliance, b: Appliance) -> None:
+    await pair(a, b)
+    for node in (a, b):
+        await node.change("POST", "/v1/pools", {"name": "main", "disks": ["/dev/memory-1"]})
