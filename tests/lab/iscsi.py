@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from holdfast.hooks.target import Chap, InitiatorAccess, LogicalUnit, Portal, TargetSpec
@@ -41,13 +42,26 @@ REFUSED = 24
 def drive(node: Node, *operations: str, spec: TargetSpec = SPEC, deadline_s: float = 5.0) -> list[dict[str, Any]]:
     """Run operations of the real driver in a node; the answers in their order."""
     order = {"spec": to_plain(spec, reveal=True), "deadline_s": deadline_s, "operations": operations}
-    driving = node.popen([PYTHON, "-m", "plugins.iscsi_lio.tests.in_node"], env=ENVIRONMENT, cwd=str(CHECKOUT))
-    driving.write(json.dumps(order).encode())
-    driving.write(b"")
-    # Not until the process ends: one with a thread that the kernel does not let go of cannot end.
-    answers = [json.loads(line) for _, line in zip(operations, driving.lines(), strict=False)]
-    assert len(answers) == len(operations), driving.stderr.decode()
+    driving = _driving.get(node.host_dir)
+    if driving is None or not driving.process.is_running:
+        driving = _driving[node.host_dir] = _Driving(node)
+    driving.process.write(json.dumps(order).encode() + b"\n")
+    # It need not end for that: one with a thread that the kernel does not let go of cannot.
+    answers = [json.loads(line) for _, line in zip(operations, driving.lines, strict=False)]
+    assert len(answers) == len(operations), driving.process.stderr.decode()
     return answers
+
+
+class _Driving:
+    """The process in a node that opens drivers: one for each boot of the node."""
+
+    def __init__(self, node: Node) -> None:
+        argv = [PYTHON, "-m", "plugins.iscsi_lio.tests.in_node"]
+        self.process = node.popen(argv, env=ENVIRONMENT, cwd=str(CHECKOUT))
+        self.lines = self.process.lines()
+
+
+_driving: dict[Path, _Driving] = {}
 
 
 def succeed(node: Node, *operations: str, spec: TargetSpec = SPEC) -> list[dict[str, Any]]:

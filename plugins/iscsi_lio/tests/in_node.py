@@ -1,7 +1,7 @@
 """Drives the real driver inside a lab node: operations in, what came of each out, all as JSON.
 
-Standard input holds `{"spec": …, "deadline_s": …, "operations": ["stage", …]}`. Each line printed is
-`{"operation", "took_s", "result" or "error", "message", "reasons"}`.
+Each line of standard input is `{"spec": …, "deadline_s": …, "operations": ["stage", …]}`, for which a driver is opened.
+Each line printed is `{"operation", "took_s", "result" or "error", "message", "reasons"}`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ async def operate(driver: TargetDriver, spec: TargetSpec, operation: str) -> Any
 
 
 async def main() -> None:
-    order = json.load(sys.stdin)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        await obey(json.loads(line))
+
+
+async def obey(order: dict[str, Any]) -> None:
     spec = from_plain(TargetSpec, order["spec"])
     host = Host("here", SystemCommands(), KernelFs(), SystemClock(), Path("/run"), Path("/run"))
     driver = await Plugin().target_driver().open(Settings(order["deadline_s"]), host)
