@@ -19,7 +19,7 @@ from holdfast.errors import (
     RefusedError,
 )
 from holdfast.hooks.base import Can
-from holdfast.hooks.replication import ConnectionState, DiskState, MirrorSpec, ReplicationState
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorSpec, MirrorStatus, ReplicationState
 from holdfast.hooks.volume import VolumeSpec
 from holdfast.planning.mirror_alerts import LOST
 from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
@@ -172,8 +172,17 @@ class MirrorReplacement:
 
     async def _unmake(self, job: JobContext) -> None:
         pool, volume = job.parameters["pool"], job.parameters["volume"]
-        await self._drivers.volume().delete_metadata(pool, volume)
-        await self._drivers.volume().delete_volume(pool, volume)
+        member = member_of(from_plain(MirrorDocument, job.facts["old_mirror"]), volume)
+        driver = self._drivers.volume()
+        try:
+            found = await driver.get_volume(pool, volume)
+        except NotFoundError:
+            return
+        if found.kind is not member.kind or found.size_bytes < member.size_bytes:
+            await job.log(f"{found.device} is none that this job would have made, and stays")
+            return
+        await driver.delete_metadata(pool, volume)
+        await driver.delete_volume(pool, volume)
 
     async def _attach(self, job: JobContext) -> None:
         spec = await self._spec_of_one(job)
@@ -224,10 +233,13 @@ class MirrorReplacement:
         document = self._document(job)
         number = [member.volume for member in document.members].index(job.parameters["volume"])
 
-        def goes_on_or_is_over(status: Any) -> bool:
-            volume = status.volumes[number]
+        def goes_on_or_is_over(status: MirrorStatus) -> bool:
+            volume = next(volume for volume in status.volumes if volume.number == number)
             return volume.replication in _RESYNCS or volume.disk is DiskState.UP_TO_DATE
 
+        # After a boot in the middle nobody else has brought it back, for it is this job's.
+        if (await self._sides.status(document.name)).connection is not ConnectionState.CONNECTED:
+            await self._sides.connect(document)
         await self._waits.until(document.name, goes_on_or_is_over, "did not begin to resync")
 
     async def _remove_old(self, job: JobContext) -> None:
