@@ -74,7 +74,7 @@ def seen(bed: Bed) -> Any:
     api = bed.a.api
     nouns = ("pools", "volumes", "shares", "snapshots", "mirrors", "targets", "groups", "replica-shares", "jobs")
     volumes = bed.a.node.run(["lvs", "--noheadings", "-o", "lv_name,lv_size"]).stdout
-    return [api.get(f"/v1/{noun}") for noun in nouns], volumes
+    return api.get_all([f"/v1/{noun}" for noun in nouns]), volumes
 
 
 def assert_problem(answer: Answer, *statuses: int) -> None:

@@ -18,7 +18,7 @@ from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=90), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=130), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 FAILS_WITHIN_S = 60.0
@@ -35,6 +35,12 @@ def pair(lab_session: Lab) -> Iterator[Bed]:
     files.open_replica(bed, report)
     yield bed
     end(bed)
+
+
+@pytest.fixture
+def uncopied(pair: Bed, lab_bed: Lab) -> Bed:
+    """The pair, whatever it has copied."""
+    return pair
 
 
 @pytest.fixture
@@ -194,23 +200,23 @@ def at_once(bed: Bed, body: Any, *keys: dict[str, str]) -> list[Answer]:
         return list(threads.map(ask, keys))
 
 
-def test_of_two_equal_calls_at_once_one_is_made_and_the_other_is_told_by_what(bed: Bed) -> None:
+def test_of_two_equal_calls_at_once_one_is_made_and_the_other_is_told_by_what(uncopied: Bed) -> None:
     body = {"pool": files.POOL, "name": "twice", "size_bytes": 16 * MIB, "kind": "iscsi"}
-    made, refused = sorted(at_once(bed, body, {}, {}), key=lambda answer: answer.status)
+    made, refused = sorted(at_once(uncopied, body, {}, {}), key=lambda answer: answer.status)
     assert made.document["state"] == "done"
     assert refused.status == 409
     assert "twice" in refused.document["detail"]
     assert refused.document["reasons"][0]["remedy"]
-    assert [volume["name"] for volume in bed.a.api.items("/v1/volumes")].count("twice") == 1
-    assert shell(bed, "a", "lvs --noheadings -o lv_name").split().count("twice") == 1
-    bed.a.api.change("DELETE", "/v1/volumes/twice?confirm=twice")
+    assert [volume["name"] for volume in uncopied.a.api.items("/v1/volumes")].count("twice") == 1
+    assert shell(uncopied, "a", "lvs --noheadings -o lv_name").split().count("twice") == 1
+    uncopied.a.api.change("DELETE", "/v1/volumes/twice?confirm=twice")
 
 
-def test_with_the_same_key_both_calls_are_one(bed: Bed) -> None:
+def test_with_the_same_key_both_calls_are_one(uncopied: Bed) -> None:
     body = {"pool": files.POOL, "name": "keyed", "size_bytes": 16 * MIB, "kind": "iscsi"}
     key = {"Idempotency-Key": "lab-1"}
-    answers = at_once(bed, body, key, key, key)
-    [again] = at_once(bed, body, key)
+    answers = at_once(uncopied, body, key, key, key)
+    [again] = at_once(uncopied, body, key)
     assert (again.status, again.document["state"]) == (200, "done")
     for answer in answers:
         if answer.status == 409:  # while the first one is looked at there is no job yet
@@ -218,5 +224,5 @@ def test_with_the_same_key_both_calls_are_one(bed: Bed) -> None:
         else:
             assert answer.document["id"] == again.document["id"]
     assert 200 in {answer.status for answer in answers}
-    assert shell(bed, "a", "lvs --noheadings -o lv_name").split().count("keyed") == 1
-    bed.a.api.change("DELETE", "/v1/volumes/keyed?confirm=keyed")
+    assert shell(uncopied, "a", "lvs --noheadings -o lv_name").split().count("keyed") == 1
+    uncopied.a.api.change("DELETE", "/v1/volumes/keyed?confirm=keyed")

@@ -19,7 +19,7 @@ from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=150), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=175), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import

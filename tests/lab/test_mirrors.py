@@ -18,7 +18,7 @@ from demo.report import Report
 from lab import Lab
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=120), pytest.mark.in_order, pytest.mark.timeout(90, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=95), pytest.mark.in_order, pytest.mark.timeout(90, func_only=True)]
 
 MIB = 1 << 20
 DRBDSETUP = "/usr/lib/drbd/drbdsetup-84"

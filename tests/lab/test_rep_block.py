@@ -25,7 +25,7 @@ from holdfast.values import Secret
 from lab import Lab, NodeOff
 from tests.lab.mirror_remote import LabMirrorBed, NodeAgent
 
-pytestmark = [pytest.mark.lab(seconds=180), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab(seconds=250), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

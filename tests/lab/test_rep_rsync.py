@@ -19,7 +19,7 @@ from tests.lab.product import blank
 from tests.lab.rsync_node import IO_TIMEOUT_S
 
 # The wait for another lab on the machine is not the test's.
-pytestmark = [pytest.mark.lab(seconds=115), pytest.mark.timeout(180, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=125), pytest.mark.timeout(180, func_only=True)]
 
 MIB = 1 << 20
 PYTHON = str(CHECKOUT / ".venv/bin/python")

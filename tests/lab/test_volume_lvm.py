@@ -25,7 +25,7 @@ KIT_WITHIN_S = 480.0
 HALF_WITHIN_S = 30.0
 BOOT_WITHIN_S = 30.0
 
-pytestmark = [pytest.mark.lab(seconds=145), pytest.mark.timeout(KIT_WITHIN_S + 60)]
+pytestmark = [pytest.mark.lab(seconds=175), pytest.mark.timeout(KIT_WITHIN_S + 60)]
 
 
 @pytest.fixture
