@@ -184,7 +184,6 @@ class Services:
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
-            self.replacement,
             self.targets,
             self.target_jobs,
             self.target_watch,

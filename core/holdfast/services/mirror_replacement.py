@@ -5,9 +5,7 @@ The job runs on the node whose disk it was. What is left of the volume in its ol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from holdfast.errors import (
     ConflictError,
@@ -29,7 +27,7 @@ from holdfast.services.mirror_growth import member_of
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_waits import MirrorWaits
 from holdfast.services.mirrors import Mirrors
-from holdfast.services.partner import SLOW_S, PartnerLink, PeerHandler
+from holdfast.services.partner import SLOW_S, PartnerLink
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
@@ -73,10 +71,6 @@ class MirrorReplacement:
             Step("remove the old volume", self._remove_old),
         )
         jobs.define(JobDefinition("mirror.replace-disk", steps))
-
-    def handlers(self) -> Mapping[str, PeerHandler]:
-        """What the partner may ask of this side."""
-        return {"mirror.note-disk": self._on_note_disk}
 
     async def replace(
         self, name: str, volume: str, pool: str, *, remove_old: bool = False, validate_only: bool
@@ -192,10 +186,9 @@ class MirrorReplacement:
         await job.log(f"{spec.volumes[0].device} is attached, and everything is sent to it")
 
     async def _detach(self, job: JobContext) -> None:
-        document = from_plain(MirrorDocument, job.facts["mirror"])
-        status = await self._sides.status(document.name)
-        number = [member.volume for member in document.members].index(job.parameters["volume"])
-        if status.is_up:
+        document = self._document(job)
+        if (await self._sides.status(document.name)).is_up:
+            number = document.members.index(member_of(document, job.parameters["volume"]))
             await self._drivers.mirror().detach(document.name, number)
 
     async def _spec_of_one(self, job: JobContext) -> MirrorSpec:
@@ -208,11 +201,11 @@ class MirrorReplacement:
 
     async def _record_there(self, job: JobContext) -> None:
         body = {"mirror": job.facts["mirror"]}
-        await self._partner.call("mirror.note-disk", body, timeout_s=SLOW_S, job_id=job.job_id)
+        await self._partner.call("mirror.change", body, timeout_s=SLOW_S, job_id=job.job_id)
 
     async def _unrecord_there(self, job: JobContext) -> None:
         body = {"mirror": job.facts["old_mirror"]}
-        await self._partner.call("mirror.note-disk", body, timeout_s=SLOW_S, job_id=job.job_id)
+        await self._partner.call("mirror.change", body, timeout_s=SLOW_S, job_id=job.job_id)
 
     async def _record_here(self, job: JobContext) -> None:
         volume = self._old_volume(job)
@@ -231,7 +224,7 @@ class MirrorReplacement:
 
     async def _await_resync(self, job: JobContext) -> None:
         document = self._document(job)
-        number = [member.volume for member in document.members].index(job.parameters["volume"])
+        number = document.members.index(member_of(document, job.parameters["volume"]))
 
         def goes_on_or_is_over(status: MirrorStatus) -> bool:
             volume = next(volume for volume in status.volumes if volume.number == number)
@@ -253,8 +246,3 @@ class MirrorReplacement:
         else:
             await job.log(f"what is left of {volume} in the pool {pool} was not asked to be removed, and stays")
         job.result = await self._mirrors.get(job.parameters["name"])
-
-    # --- what the partner asks ---
-
-    async def _on_note_disk(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._sides.change(self._sides.read(body))

@@ -314,7 +314,10 @@ class DrbdMirrors(MirrorDriver):
 
     async def limit_sync(self, name: str, limits: SyncLimits) -> None:
         """See MirrorDriver."""
-        await upkeep.limit((await self._must_be_up(name)).minors, limits, self._drbd, self._settings)
+        volumes = (await self._must_be_up(name)).status().volumes
+        # The limits are the disk's: the kernel refuses them to a volume without one, which gets them when attached.
+        minors = [int(v.device.removeprefix(events.DEVICE_PREFIX)) for v in volumes if v.disk is not DiskState.DISKLESS]
+        await upkeep.limit(minors, limits, self._drbd, self._settings)
 
     async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
         """See MirrorDriver."""
