@@ -49,20 +49,17 @@ async def serve(system: System) -> AsyncIterator[None]:
     try:
         await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
         log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
-        # First what is needed to stand on, then the jobs that stood on it.
-        await system.ground.jobs.hold_unfinished()
-        await system.services.reconciler.once()
-        await system.ground.jobs.recover()
         async with asyncio.TaskGroup() as tasks:
             services = system.services
-            resident = (
-                services.reconciler.forever,
-                services.target_watch.forever,
-                services.watch.forever,
-                services.verify.follow_schedules,
-            )
-            watching = [tasks.create_task(each()) for each in resident]
+            # It waits for nothing: what initiators reserve meanwhile is to be known to the partner, too.
+            watching = [tasks.create_task(services.target_watch.forever())]
             try:
+                # First what is needed to stand on, then the jobs that stood on it.
+                await system.ground.jobs.hold_unfinished()
+                await services.reconciler.once()
+                await system.ground.jobs.recover()
+                resident = (services.reconciler.forever, services.watch.forever, services.verify.follow_schedules)
+                watching += [tasks.create_task(each()) for each in resident]
                 yield
             finally:
                 for each in watching:

@@ -364,6 +364,7 @@ async def test_reservations_are_carried_to_the_node_that_does_not_serve(nodes: N
     a.mechanisms.targets.reservations[unit.serial] = "held"
     await a.system.services.target_watch.once()
     assert await b.mechanisms.targets.read_reservations([unit.serial]) == (Reservations(unit.serial, "held"),)
+    assert await are_on_partner(a, b) == (True, None)
     # The passive node's are never carried: they are older.
     b.mechanisms.targets.reservations[unit.serial] = "stale"
     await b.system.services.target_watch.once()
@@ -376,6 +377,39 @@ async def test_reservations_are_carried_to_the_node_that_does_not_serve(nodes: N
     b.mechanisms.targets.reservations[unit.serial] = ""
     await b.system.services.target_watch.once()
     assert a.mechanisms.targets.reservations[unit.serial] == ""
+
+
+async def are_on_partner(*nodes: Appliance) -> tuple[bool | None, ...]:
+    return tuple([(await node.get("/v1/targets/t"))["are_reservations_on_partner"] for node in nodes])
+
+
+async def test_what_the_partner_was_not_told_is_shown_and_logged_once(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = nodes
+    await make_paired(nodes)
+    await serve_on(a)
+    watch = a.system.services.target_watch
+    caplog.set_level("INFO")
+    assert await are_on_partner(a, b) == (False, None)
+    await watch.once()
+    assert await are_on_partner(a) == (True,)
+
+    await b.system.partner.server.stop()
+    unit = a.mechanisms.targets._entries[PAIRED_IQN].spec.units[0]
+    a.mechanisms.targets.reservations[unit.serial] = "held"
+    for _ in range(2):
+        await watch.once()
+        assert await are_on_partner(a) == (False,)
+    told = "does not know what is reserved"
+    assert [record.levelname for record in caplog.records if told in record.message] == ["WARNING"]
+
+    partner = b.system.partner.partners.load()
+    assert partner is not None
+    await b.system.partner.server.start(partner)
+    await watch.once()
+    assert await are_on_partner(a) == (True,)
+    assert "knows again what is reserved" in caplog.text
 
 
 async def test_a_session_on_the_other_node_can_be_closed_from_here(nodes: Nodes) -> None:

@@ -7,7 +7,7 @@ finds them there. A takeover that comes before is told as what it is: a reservat
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ class TargetWatch:
         self._seen: dict[Key, _Seen] = {}
         self._sent: dict[str, tuple[str, float]] = {}
         self._looked_at_s = -LOOK_EVERY_S
+        self._is_behind = False
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask."""
@@ -88,10 +89,7 @@ class TargetWatch:
         if not self._drivers.has("target"):
             return
         documents = (await self._kept.all()).values()
-        if self._partner.is_paired and Can.TARGET_RESERVATIONS in self._drivers.target().can:
-            for document in documents:
-                if document.mirror is not None:
-                    await self._carry(document)
+        await self._carry_all([document for document in documents if self._is_carried(document)])
         if self._clock.boot_s() - self._looked_at_s >= LOOK_EVERY_S:
             self._looked_at_s = self._clock.boot_s()
             for document in documents:
@@ -129,6 +127,31 @@ class TargetWatch:
         )
 
     # --- reservations ---
+
+    async def are_on_partner(self, document: TargetDocument) -> bool | None:
+        """Whether the partner has what is reserved at this moment; None unless this node serves a mirrored target."""
+        driver = self._drivers.target()
+        if not self._is_carried(document) or not await driver.serves(document.iqn):
+            return None
+        found = await driver.read_reservations([unit.serial for unit in document.units])
+        return all(self._sent.get(unit.serial, (None, 0.0))[0] == unit.text for unit in found)
+
+    def _is_carried(self, document: TargetDocument) -> bool:
+        can = self._drivers.target().can
+        return document.mirror is not None and self._partner.is_paired and Can.TARGET_RESERVATIONS in can
+
+    async def _carry_all(self, documents: Sequence[TargetDocument]) -> None:
+        try:
+            for document in documents:
+                await self._carry(document)
+        except HoldfastError as reason:
+            if not self._is_behind:
+                log.warning("the partner does not know what is reserved, and is told again and again: %s", reason)
+            self._is_behind = True
+            return
+        if self._is_behind:
+            log.info("the partner knows again what is reserved")
+        self._is_behind = False
 
     async def _carry(self, document: TargetDocument) -> None:
         driver = self._drivers.target()

@@ -54,6 +54,8 @@ class TargetView:
     other_node: TargetState | None
     is_equal_on_both: bool | None
     """None where the partner could not be asked, or has no part in it."""
+    are_reservations_on_partner: bool | None
+    """Whether a takeover would find what is reserved now; None unless this node serves a mirrored target."""
     sessions: tuple[SessionView, ...]
     notes: tuple[str, ...]
 
@@ -134,6 +136,7 @@ class Targets:
             this_node=here,
             other_node=other,
             is_equal_on_both=equal,
+            are_reservations_on_partner=await self._watch.are_on_partner(document),
             sessions=await self._watch.sessions(document.iqn),
             notes=(*why, *notes(document)),
         )
