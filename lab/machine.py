@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lab.errors import LabError
@@ -60,6 +61,15 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
     # complain about a child that still runs.
     child.returncode = 0
     return process
+
+
+def set_niceness(machine: Process, niceness: int) -> None:
+    """Weigh a machine against whatever else runs here, as nice(1) weighs processes of one session (sched(7)).
+
+    Where the kernel does not group processes by session, it changes nothing.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError):
+        Path(f"/proc/{machine.pid}/autogroup").write_text(f"{niceness}")
 
 
 def _command_line(layout: Layout, topology: Topology, node: NodeSpec, settings: Path) -> list[str]:

@@ -27,6 +27,7 @@ class Node:
         self.spec = spec
         self._layout = layout
         self._topology = topology
+        self._niceness = 0
         self.remote = Remote(spec.name, layout.namespace, network.control_address(spec), lambda: self.is_running)
 
     # Power
@@ -54,7 +55,15 @@ class Node:
             raise LabError(f"node {self.name} is running already")
         # What a reset left of the process group would hold the taps.
         self.cut()
-        machine.start(self._layout, self._topology, self.spec, kernel.prepare_modules())
+        started = machine.start(self._layout, self._topology, self.spec, kernel.prepare_modules())
+        machine.set_niceness(started, self._niceness)
+
+    def set_niceness(self, niceness: int) -> None:
+        """Weigh the node against other labs on the processors, from -20 (has most) to 19; holds across boots."""
+        self._niceness = niceness
+        process = Process.load(self._layout.process_record(self.name))
+        if process is not None and process.is_alive:
+            machine.set_niceness(process, niceness)
 
     def wait_booted(self, timeout_s: float = BOOT_WITHIN_S) -> None:
         """Wait until the node can run commands. Raises LabError with the console's end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,12 +17,14 @@ def load(path: Path) -> ModuleType:
     """A file as a module, whatever its name."""
     loader = importlib.machinery.SourceFileLoader(path.name.replace("-", "_").removesuffix(".py") + "_read", str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+    sys.modules[loader.name] = module  # dataclasses look there for it
     loader.exec_module(module)
     return module
 
 
 judge = load(CHECKOUT / "tools" / "run-tests").judge
-share_out = load(CHECKOUT / "tests" / "lab" / "conftest.py").share_out
+LAB = load(CHECKOUT / "tests" / "lab" / "conftest.py")
+Module, share_out = LAB.Module, LAB.share_out
 
 
 @pytest.mark.parametrize(
@@ -44,18 +47,39 @@ def test_only_all_good_parts_are_good(codes: list[int], is_choice: bool, verdict
 
 
 def test_each_module_is_one_labs() -> None:
-    seconds = {Path(f"test_{number}.py"): float(number % 4) for number in range(9)}
+    modules = {
+        Path(f"test_{number}.py"): Module(float(number % 4), is_timed=number in (3, 4), is_patient=number in (5, 6))
+        for number in range(9)
+    }
     for count in (1, 2, 3, 12):
-        shares = share_out(seconds, count)
+        shares = share_out(modules, count)
         assert len(shares) == count
-        assert sorted(name for share in shares for name in share) == sorted(seconds)
+        assert sorted(name for share in shares for name in share) == sorted(modules)
 
 
 def test_labs_end_at_about_the_same_time() -> None:
-    seconds = {Path(name): length for name, length in {"a": 50.0, "b": 40.0, "c": 30.0, "d": 20.0, "e": 10.0}.items()}
-    assert [sum(seconds[name] for name in share) for share in share_out(seconds, 2)] == [80.0, 70.0]
+    modules = {
+        Path(name): Module(seconds) for name, seconds in zip("abcde", (50.0, 40.0, 30.0, 20.0, 10.0), strict=True)
+    }
+    assert [sum(modules[name].seconds for name in share) for share in share_out(modules, 2)] == [80.0, 70.0]
 
 
 def test_every_lab_deals_alike() -> None:
-    seconds = {Path(name): 1.0 for name in "dacb"}
-    assert share_out(seconds, 2) == share_out(dict(reversed(seconds.items())), 2)
+    modules = {Path(name): Module(1.0) for name in "dacb"}
+    assert share_out(modules, 2) == share_out(dict(reversed(modules.items())), 2)
+
+
+def test_what_is_timed_meets_only_what_is_patient() -> None:
+    modules = {
+        Path("gaps"): Module(10.0, is_timed=True),
+        Path("faults"): Module(90.0, is_timed=True),
+        Path("copies"): Module(70.0, is_patient=True),
+        Path("volumes"): Module(60.0, is_patient=True),
+        Path("kills"): Module(40.0),
+    }
+    first, second = share_out(modules, 2)
+    assert first == {Path("gaps"), Path("faults"), Path("kills")}
+    assert second == {Path("copies"), Path("volumes")}
+    assert {modules[name].rank for name in first - {Path("kills")} | second} == {0}
+    assert modules[Path("kills")].rank == 1
+    assert share_out(modules, 1) == [set(modules)]

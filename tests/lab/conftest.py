@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from lab.layout import CHECKOUT
 NUMBER, _, COUNT = os.environ.get("HOLDFAST_TEST_LAB", "").partition("/")
 STATE = CHECKOUT / (f".lab-tests-{NUMBER}" if NUMBER else ".lab-tests")
 FAILURES = CHECKOUT / ".lab-failures"
+MOST_OF_THE_PROCESSORS = -10  # nine times the weight of another lab's nodes
 
 _outcome = pytest.StashKey[Lab | LabError]()
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
@@ -26,25 +28,50 @@ _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the modules that are the other labs'."""
+    """Leave out the modules that are the other labs'; put first what is to run side by side."""
     if not NUMBER:
         return
-    seconds: dict[Path, float] = {}
+    modules: dict[Path, Module] = {}
     for item in items:
         if mark := item.get_closest_marker("lab"):
-            seconds[item.path] = mark.kwargs.get("seconds", 0.0)
-    own = share_out(seconds, int(COUNT))[int(NUMBER) - 1]
-    others = [item for item in items if item.path in seconds and item.path not in own]
+            known = modules.get(item.path)
+            is_timed = known is not None and known.is_timed
+            is_timed = is_timed or item.get_closest_marker("timed") is not None
+            modules[item.path] = Module(mark.kwargs["seconds"], is_timed, mark.kwargs.get("is_patient", False))
+    own = share_out(modules, int(COUNT))[int(NUMBER) - 1]
+    others = [item for item in items if item.path in modules and item.path not in own]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+    items.sort(key=lambda item: item.path in modules and modules[item.path].rank)
 
 
-def share_out(seconds: dict[Path, float], count: int) -> list[set[Path]]:
-    """Deal modules to so many labs that all end at about the same time: the longest first, each to who has least."""
+@dataclass(frozen=True)
+class Module:
+    """What is known of a module of lab tests before it runs."""
+
+    seconds: float
+    is_timed: bool = False
+    """Milliseconds matter to a test in it."""
+    is_patient: bool = False
+    """It takes no harm if its nodes get little of the processors for seconds."""
+
+    @property
+    def rank(self) -> int:
+        """When it comes: the timed ones of the first lab and the patient ones of the others side by side."""
+        return 0 if self.is_timed or self.is_patient else 1
+
+
+def share_out(modules: dict[Path, Module], count: int) -> list[set[Path]]:
+    """Deal modules to so many labs that all end at about the same time: the longest first, each to who has least.
+
+    All that are timed are the first lab's, so that they meet nothing but what is patient.
+    """
     shares: list[set[Path]] = [set() for _ in range(count)]
-    for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
-        min(shares, key=lambda share: sum(seconds[one] for one in share)).add(name)
+    for name in sorted(modules, key=lambda name: (-modules[name].is_timed, -modules[name].seconds, name)):
+        module = modules[name]
+        among = shares[:1] if module.is_timed else shares[1:] if module.is_patient and count > 1 else shares
+        min(among, key=lambda share: sum(modules[one].seconds for one in share)).add(name)
     return shares
 
 
@@ -96,6 +123,9 @@ def lab_bed(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     Disks, and what runs in the nodes, are as the test before left them. What a failed test leaves
     behind is copied to `.lab-failures/<test>/`.
     """
+    niceness = MOST_OF_THE_PROCESSORS if request.node.get_closest_marker("timed") else 0
+    for node in lab_session.nodes.values():
+        node.set_niceness(niceness)
     lab_session.restore()
     yield lab_session
     reports = request.node.stash.get(_reports, {})

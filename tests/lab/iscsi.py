@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from holdfast.hooks.target import Chap, InitiatorAccess, LogicalUnit, Portal, TargetSpec
 from holdfast.values import Secret, to_plain
 from lab import Lab, Node, RemoteProcess
-from lab.layout import CHECKOUT
 from lab.processes import wait_until
+from tests.lab.worker import PYTHON, worker
 
-PYTHON = str(CHECKOUT / ".venv/bin/python")
-ENVIRONMENT = {
-    "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/core:{CHECKOUT}/plugins/iscsi_lio",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
-
+LIO = "plugins/iscsi_lio"
 VIRTUAL_ADDRESS = "10.77.1.200"
 INITIATOR = "iqn.2026-01.org.holdfast.lab:c"
 PASSWORD = "correct-horse-1"
@@ -42,26 +35,7 @@ REFUSED = 24
 def drive(node: Node, *operations: str, spec: TargetSpec = SPEC, deadline_s: float = 5.0) -> list[dict[str, Any]]:
     """Run operations of the real driver in a node; the answers in their order."""
     order = {"spec": to_plain(spec, reveal=True), "deadline_s": deadline_s, "operations": operations}
-    driving = _driving.get(node.host_dir)
-    if driving is None or not driving.process.is_running:
-        driving = _driving[node.host_dir] = _Driving(node)
-    driving.process.write(json.dumps(order).encode() + b"\n")
-    # It need not end for that: one with a thread that the kernel does not let go of cannot.
-    answers = [json.loads(line) for _, line in zip(operations, driving.lines, strict=False)]
-    assert len(answers) == len(operations), driving.process.stderr.decode()
-    return answers
-
-
-class _Driving:
-    """The process in a node that opens drivers: one for each boot of the node."""
-
-    def __init__(self, node: Node) -> None:
-        argv = [PYTHON, "-m", "plugins.iscsi_lio.tests.in_node"]
-        self.process = node.popen(argv, env=ENVIRONMENT, cwd=str(CHECKOUT))
-        self.lines = self.process.lines()
-
-
-_driving: dict[Path, _Driving] = {}
+    return worker(node, "plugins.iscsi_lio.tests.in_node", LIO).ask(order, len(operations))
 
 
 def succeed(node: Node, *operations: str, spec: TargetSpec = SPEC) -> list[dict[str, Any]]:

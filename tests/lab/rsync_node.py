@@ -1,6 +1,6 @@
-"""The copy driver inside a lab node, one call a process: `python -m tests.lab.rsync_node CALL JSON`.
+"""The copy driver inside a lab node: orders in, `{"call": …, "given": {…}}` a line, and an answer out for each.
 
-Nothing of it stays: the agent outlives who started it, as it outlives holdfastd.
+Each has a driver of its own, of which nothing stays: the agent outlives who started it, as it outlives holdfastd.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ async def call_driver(driver: RsyncDriver, call: str, given: dict[str, Any]) -> 
     return list(await driver.verify(run, sample=tuple(given["sample"])))
 
 
-async def main(call: str, given: dict[str, Any]) -> Any:
+async def obey(call: str, given: dict[str, Any]) -> dict[str, Any]:
     if call == "make_tree":
         make_tree(Path(given["directory"]))
-        return None
+        return {}
     if call == "read_tree":
-        return repr({name: astuple(entry) for name, entry in read_tree(Path(given["directory"])).items()})
+        tree = read_tree(Path(given["directory"]))
+        return {"answer": repr({name: astuple(entry) for name, entry in tree.items()})}
     for name in ("state", "run"):
         (HOME / name).mkdir(parents=True, exist_ok=True)
     host = Host("lab", SystemCommands(), KernelFs(), SystemClock(), HOME / "state", HOME / "run")
@@ -63,6 +64,12 @@ async def main(call: str, given: dict[str, Any]) -> Any:
     return {"answer": answer, "took_s": time.monotonic() - started_s}
 
 
+async def main() -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        order = json.loads(line)
+        print(json.dumps(await obey(order["call"], order["given"])), flush=True)
+
+
 if __name__ == "__main__":
     os.umask(0o022)
-    print(json.dumps(asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))))
+    asyncio.run(main())

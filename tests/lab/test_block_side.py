@@ -32,7 +32,7 @@ from tests.lab.serving import (
     written,
 )
 
-pytestmark = [pytest.mark.lab(seconds=260), pytest.mark.alone, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=260), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
 
 FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
@@ -225,6 +225,7 @@ def test_a_served_target_is_changed_under_load_on_both_nodes(bed: Bed, device: s
 
 
 KEY = "0x7777"
+CARRIED_WITHIN_S = 10.0
 
 
 def reserved(bed: Bed, device: str) -> str:
@@ -261,7 +262,8 @@ def test_a_power_cut_and_a_switchover_keep_reservations_and_bring_back_targets_o
     bed.initiator.run(["sg_persist", "--out", "--reserve", f"--param-rk={KEY}", "--prout-type=5", device])
     held = reserved(bed, device)
     assert f"Key={KEY}" in held.replace(" ", "")
-    time.sleep(CARRIED_WITHIN_S)
+    path = f"/v1/targets/{blocks.TARGET}"
+    wait_for(lambda: bed.a.api.get(path)["are_reservations_on_partner"], CARRIED_WITHIN_S, "node b knows of it")
 
     bed.a.node.cut()
     wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
@@ -316,9 +318,6 @@ def test_a_full_state_disk_changes_nothing_is_told_and_is_no_obstacle_to_a_takeo
     for storage in (bed.a, bed.b):  # and it takes changes again
         storage.api.change("POST", "/v1/volumes", LONE_VOLUME)
         storage.api.change("DELETE", f"/v1/volumes/{LONE}?confirm={LONE}")
-
-
-CARRIED_WITHIN_S = 2.0
 
 
 def told(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=130), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=130, is_patient=True), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 FAILS_WITHIN_S = 60.0

@@ -226,7 +226,7 @@ def test_this_process_can_connect_into_the_lab(lab_bed: Lab) -> None:
     assert server.wait(5) == -signal.SIGTERM
 
 
-@pytest.mark.alone
+@pytest.mark.timed
 def test_the_writers_gap_is_the_time_its_machine_stood_still(lab_bed: Lab) -> None:
     node = lab_bed.node("a")
     argv = ["python3", "-m", "lab.writer", "--device", node.device("data"), "--run", "bed", "--blocks", "64"]

@@ -15,7 +15,7 @@ from lab import Lab
 from tests.lab.product import begin_anew, end
 
 # The wait for another lab on the machine, and the boot, are not the tests'.
-pytestmark = [pytest.mark.lab(seconds=100), pytest.mark.alone, pytest.mark.timeout(180, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=100), pytest.mark.timed, pytest.mark.timeout(180, func_only=True)]
 
 FILE_SIDE_WITHIN_S = 90.0
 BLOCK_SIDE_WITHIN_S = 90.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +13,14 @@ import pytest
 
 from holdfast.testing.trees import Entry, differences
 from lab import Lab, Node
-from lab.layout import CHECKOUT
 from tests.lab.product import blank
 from tests.lab.rsync_node import IO_TIMEOUT_S
+from tests.lab.worker import worker
 
 # The wait for another lab on the machine is not the test's.
-pytestmark = [pytest.mark.lab(seconds=125), pytest.mark.timeout(180, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=125, is_patient=True), pytest.mark.timeout(180, func_only=True)]
 
 MIB = 1 << 20
-PYTHON = str(CHECKOUT / ".venv/bin/python")
-PATH = f"{CHECKOUT}/core:{CHECKOUT}/plugins/rep_rsync:{CHECKOUT}"
 MOUNT = "/srv/rsync-test"
 PASSWORD = "right: pass word"  # of a test
 # A cut wire is noticed when nothing was heard for the time limit; the program itself starts within the rest.
@@ -52,11 +49,11 @@ class Bed:
     def sh(self, name: str, script: str, *, timeout_s: float = 60) -> str:
         return self.node(name).run(["sh", "-ec", script], timeout_s=timeout_s).stdout.decode()
 
-    def call(self, name: str, call: str, *, timeout_s: float = 90, **given: Any) -> Any:
-        argv = [PYTHON, "-s", "-m", "tests.lab.rsync_node", call, json.dumps(given)]
-        env = {"PYTHONPATH": PATH, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = self.node(name).run(argv, timeout_s=timeout_s, env=env, cwd=str(CHECKOUT))
-        return json.loads(done.stdout)
+    def call(self, name: str, call: str, **given: Any) -> Any:
+        [answer] = worker(self.node(name), "tests.lab.rsync_node", "plugins/rep_rsync").ask(
+            {"call": call, "given": given}
+        )
+        return answer
 
     def make_file_systems(self) -> None:
         for name in ("a", "b"):
@@ -82,7 +79,7 @@ class Bed:
         return self.call("a", "verify", run=self.run, sample=sample)
 
     def tree(self, name: str) -> dict[bytes, Entry]:
-        plain = ast.literal_eval(self.call(name, "read_tree", directory=f"{MOUNT}/docs"))
+        plain = ast.literal_eval(self.call(name, "read_tree", directory=f"{MOUNT}/docs")["answer"])
         return {path: Entry(*values) for path, values in plain.items()}
 
     def assert_equal(self) -> None:

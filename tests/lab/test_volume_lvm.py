@@ -12,12 +12,9 @@ import pytest
 from lab import Lab, Node
 from lab.layout import CHECKOUT
 from tests.lab.product import blank
+from tests.lab.worker import PYTHON, environment
 
-PYTHON = str(CHECKOUT / ".venv/bin/python")
-ENVIRONMENT = {
-    "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/core:{CHECKOUT}/plugins/volume_lvm",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+ENVIRONMENT = environment("plugins/volume_lvm")
 TESTS = "plugins/volume_lvm/tests"
 
 KIT_WITHIN_S = 480.0
@@ -25,7 +22,7 @@ KIT_WITHIN_S = 480.0
 HALF_WITHIN_S = 30.0
 BOOT_WITHIN_S = 30.0
 
-pytestmark = [pytest.mark.lab(seconds=175), pytest.mark.timeout(KIT_WITHIN_S + 60)]
+pytestmark = [pytest.mark.lab(seconds=175, is_patient=True), pytest.mark.timeout(KIT_WITHIN_S + 60)]
 
 
 @pytest.fixture
