@@ -1,4 +1,4 @@
-"""The nodes' kernel: its modules, made findable for modprobe, and what makes it run on every processor."""
+"""The nodes' kernel: its modules, made findable for modprobe, and what is loaded into it so that it runs everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.layout import CACHE, make_ignored
 from lab.tools import call
 
 _PACKAGED = Path("/usr/lib/uml/modules")
-_SOURCE = Path(__file__).with_name("floating_point.c")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("floating_point.c", "timer.c"))
 
 
 def release() -> str:
@@ -43,13 +43,14 @@ def prepare_modules(cache: Path = CACHE) -> Path:
 
 
 def prepare_library(cache: Path = CACHE) -> Path:
-    """The shared library that linux.uml is started with (`floating_point.c`); compiled once, then found."""
-    made = cache / f"floating_point-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}.so"
+    """The shared library that linux.uml is started with, of `_SOURCES`; compiled once, then found."""
+    text = b"".join(source.read_bytes() for source in _SOURCES)
+    made = cache / f"linux-uml-{hashlib.sha256(text).hexdigest()[:12]}.so"
     make_ignored(cache)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             draft = cache / "draft.so"
-            call(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(draft), str(_SOURCE)])
+            call(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(draft), *map(str, _SOURCES)])
             draft.rename(made)
     return made

@@ -1,4 +1,4 @@
-"""What linux.uml is started with lets it write floating point registers by halves, and leaves out only idle writes."""
+"""What linux.uml is started with: it may write floating point registers by halves, and no alarm is its last."""
 
 from __future__ import annotations
 
@@ -87,6 +87,49 @@ def test_registers_are_written(tmp_path: Path) -> None:
 @pytest.mark.skipif("amx_tile" not in Path("/proc/cpuinfo").read_text(), reason="no processor with AMX")
 def test_without_it_the_kernel_refuses() -> None:
     assert trace().strip() == "EFAULT"
+
+
+# A timer set once to 5 ms, whose alarms nobody answers by setting it anew; how many of them come in 0.18 s.
+# Then stopped, and set to come every 20 ms.
+ALARMS = """
+import ctypes, signal, time
+
+libc = ctypes.CDLL(None)
+Times = ctypes.c_long * 4
+
+def count(interval_ns, first_ns):
+    alarms.clear()
+    assert libc.timer_settime(timer, 0, ctypes.byref(Times(0, interval_ns, 0, first_ns)), None) == 0
+    end = time.monotonic() + 0.18
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(left)
+    return len(alarms)
+
+alarms = []
+signal.signal(signal.SIGALRM, lambda number, frame: alarms.append(number))
+timer = ctypes.c_void_p()
+assert libc.timer_create(1, None, ctypes.byref(timer)) == 0
+print(count(0, 5_000_000), count(0, 0), count(20_000_000, 20_000_000))
+"""
+
+
+def alarms(**environment: str) -> list[int]:
+    """How many there were each time."""
+    argv = [sys.executable, "-S", "-c", ALARMS]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_an_alarm_that_is_lost_is_followed_by_another(tmp_path: Path) -> None:
+    once, stopped, often = alarms(LD_PRELOAD=str(prepare_library(tmp_path)))
+    assert 2 <= once <= 4
+    assert stopped == 0
+    assert often >= 5
+
+
+def test_without_it_the_first_alarm_is_the_last() -> None:
+    once, stopped, _ = alarms()
+    assert (once, stopped) == (1, 0)
 
 
 def test_it_is_compiled_once(tmp_path: Path) -> None:
