@@ -65,10 +65,10 @@ class Module:
 def share_out(modules: dict[Path, Module], count: int) -> list[set[Path]]:
     """Deal modules to so many labs that all end at about the same time: the longest first, each to who has least.
 
-    All that are timed are the first lab's, so that they meet nothing but what is patient.
+    All that are timed are the first lab's and all that are patient the others', so that those meet nothing but these.
     """
     shares: list[set[Path]] = [set() for _ in range(count)]
-    for name in sorted(modules, key=lambda name: (-modules[name].is_timed, -modules[name].seconds, name)):
+    for name in sorted(modules, key=lambda name: (modules[name].rank, -modules[name].seconds, name)):
         module = modules[name]
         among = shares[:1] if module.is_timed else shares[1:] if module.is_patient and count > 1 else shares
         min(among, key=lambda share: sum(modules[one].seconds for one in share)).add(name)
