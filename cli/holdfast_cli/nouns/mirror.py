@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from holdfast_cli.addresses import Pair
 from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing, confirm_option, confirmed, immediate
@@ -38,10 +39,23 @@ add_action(mirror, "mirrors", "resume-sync", "Let a held resync go on.")
     required=True,
     help="zero: empty both sides, nothing to copy; full: keep the data of this side and copy it.",
 )
+@click.option(
+    "--destination",
+    "destinations",
+    type=Pair("VOLUME=ITS-VOLUME"),
+    metavar="VOLUME=ITS-VOLUME",
+    multiple=True,
+    help="Overwrite this volume of the partner, set to destination, instead of making one.",
+)
 @changing
-def create(change: Change, name: str, volumes: tuple[str, ...], first_sync: str) -> None:
+def create(
+    change: Change, name: str, volumes: tuple[str, ...], first_sync: str, destinations: tuple[tuple[str, str], ...]
+) -> None:
     """Mirror volumes of this node to volumes of the same size, made on its partner."""
-    change.send("POST", url_path("mirrors"), {"name": name, "volumes": list(volumes), "first_sync": first_sync})
+    body: dict[str, Any] = {"name": name, "volumes": list(volumes), "first_sync": first_sync}
+    if destinations:
+        body["destination_volumes"] = dict(destinations)
+    change.send("POST", url_path("mirrors"), body)
 
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

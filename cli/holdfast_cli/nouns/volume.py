@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, given
-from holdfast_cli.session import url_path
+from holdfast_cli.options import changing, confirm_option, confirmed, given, immediate
+from holdfast_cli.session import Session, url_path
 from holdfast_cli.sizes import Size
 from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
 
@@ -16,7 +16,7 @@ def volume() -> None:
     """Volumes: block devices and NAS file systems, cut from a pool."""
 
 
-add_list(volume, "volumes", ("name", "pool", "kind", "size_bytes", "used_by", "drift", "label"))
+add_list(volume, "volumes", ("name", "pool", "kind", "size_bytes", "replication_mode", "used_by", "drift", "label"))
 add_show(volume, "volumes")
 add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 
@@ -31,3 +31,27 @@ add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 def create(change: Change, name: str, pool: str, size_bytes: int, kind: str, label: str | None) -> None:
     """Make a volume."""
     change.send("POST", url_path("volumes"), given(name=name, pool=pool, size_bytes=size_bytes, kind=kind, label=label))
+
+
+@volume.command("set-mode")
+@click.argument("name")
+@click.argument("mode", type=click.Choice(["none", "source", "destination"]))
+@click.option("--clear-metadata", is_flag=True, help="Remove what an earlier mirror noted beside it.")
+@confirm_option
+@changing
+def set_mode(change: Change, name: str, mode: str, clear_metadata: bool, confirm: str | None) -> None:
+    """Set a volume to source or destination of replication, or to neither."""
+    query = confirmed(name, confirm, "gives up what is on it") if mode == "destination" else None
+    body = {"mode": mode, "clear_metadata": clear_metadata}
+    change.send("PUT", url_path("volumes", name, "replication"), body, query=query)
+
+
+@volume.command()
+@click.argument("name")
+@immediate
+def destinations(session: Session, name: str) -> None:
+    """List the partner's volumes, each with what keeps it from being the destination of this one."""
+    found = session.get(url_path("volumes", name, "destinations"))["items"]
+    for candidate in found:
+        candidate["not_usable"] = [reason["text"] for reason in candidate["reasons"]]
+    session.show_list(found, ("name", "pool", "kind", "size_bytes", "replication_mode", "not_usable"))

@@ -13,11 +13,15 @@ from holdfast.services.mirrors import FirstSync, Mirrors
 
 
 class MirrorSchema(Schema):
-    """A mirror to make, from volumes of this node, its source."""
+    """A mirror to make, from volumes of this node, its source.
+
+    The partner's volumes are made, but for those that `destination_volumes` names among the ones that it has.
+    """
 
     name = Name(required=True)
     volumes = fields.List(Name(), required=True, validate=validate.Length(min=1, max=64))
     first_sync = fields.Enum(FirstSync, by_value=True, required=True)
+    destination_volumes = fields.Dict(keys=Name(), values=Name(), load_default=dict)
 
 
 def routes(mirrors: Mirrors) -> tuple[Route, ...]:
@@ -32,8 +36,9 @@ def routes(mirrors: Mirrors) -> tuple[Route, ...]:
     async def create(call: Call) -> Started:
         body = call.body
         volumes = tuple(dict.fromkeys(body["volumes"]))
+        first_sync, chosen = body["first_sync"], body["destination_volumes"]
         return Started(
-            await mirrors.create(body["name"], volumes, body["first_sync"], validate_only=call.validate_only)
+            await mirrors.create(body["name"], volumes, first_sync, chosen, validate_only=call.validate_only)
         )
 
     async def delete(call: Call) -> Started:

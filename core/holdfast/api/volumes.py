@@ -9,6 +9,8 @@ from marshmallow import Schema, fields, validate
 from holdfast.api.fields import Bytes, Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.hooks.volume import VolumeKind, VolumeSpec
+from holdfast.services.documents import ReplicationMode
+from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.snapshots import Snapshots
 from holdfast.services.volumes import Volumes
 
@@ -23,6 +25,13 @@ class VolumeSchema(Schema):
     label = fields.String(load_default="", validate=validate.Length(max=200))
 
 
+class ReplicationSchema(Schema):
+    """What a volume is set to; a destination is given up to a mirror, and `confirm` names it."""
+
+    mode = fields.Enum(ReplicationMode, by_value=True, required=True)
+    clear_metadata = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
 class SnapshotSchema(Schema):
     """A snapshot to make; its reserve is a tenth of the volume unless asked otherwise."""
 
@@ -31,7 +40,7 @@ class SnapshotSchema(Schema):
     reserve_bytes = Bytes(load_default=None, allow_none=True)
 
 
-def routes(volumes: Volumes, snapshots: Snapshots) -> tuple[Route, ...]:
+def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> tuple[Route, ...]:
     """The routes of these nouns."""
 
     async def show_all(call: Call) -> Page:
@@ -50,6 +59,17 @@ def routes(volumes: Volumes, snapshots: Snapshots) -> tuple[Route, ...]:
         await volumes.document(name)
         call.confirm(name)
         return Started(await volumes.delete(name, validate_only=call.validate_only))
+
+    async def set_mode(call: Call) -> Started:
+        name, mode = call.path["volume"], call.body["mode"]
+        await volumes.document(name)
+        if mode is ReplicationMode.DESTINATION:
+            call.confirm(name)
+        clear = call.body["clear_metadata"]
+        return Started(await modes.set(name, mode, clear_metadata=clear, validate_only=call.validate_only))
+
+    async def show_destinations(call: Call) -> Page:
+        return Page(await modes.destinations(call.path["volume"]))
 
     async def show_snapshots(call: Call) -> Page:
         return Page(await snapshots.list())
@@ -77,6 +97,21 @@ def routes(volumes: Volumes, snapshots: Snapshots) -> tuple[Route, ...]:
         Route("POST", "/v1/volumes", "Make a volume.", create, body=VolumeSchema, query=ChangeQuery, changes=True),
         Route("GET", one, "One volume.", show),
         Route("DELETE", one, "Destroy a volume.", delete, query=DestroyQuery, changes=True),
+        Route(
+            "PUT",
+            f"{one}/replication",
+            "Set a volume to source or destination of replication, or to neither.",
+            set_mode,
+            body=ReplicationSchema,
+            query=DestroyQuery,
+            changes=True,
+        ),
+        Route(
+            "GET",
+            f"{one}/destinations",
+            "The partner's volumes, each with what keeps it from being the destination.",
+            show_destinations,
+        ),
         Route("GET", "/v1/snapshots", "Snapshots, by pool, volume and name.", show_snapshots),
         Route(
             "POST",

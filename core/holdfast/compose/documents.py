@@ -39,7 +39,7 @@ class Documents:
         self.links = Intents(database, clock, "failover", FailoverDocument)
         self.groups = Intents(database, clock, "group", GroupDocument)
 
-    def dependents(self) -> Dependents:
+    def dependents(self, node: str) -> Dependents:
         """Who uses what, as these documents say."""
         return Dependents(
             volumes=self.volumes,
@@ -49,4 +49,5 @@ class Documents:
             mirrors=self.mirrors,
             targets=self.targets,
             groups=self.groups,
+            node=node,
         )

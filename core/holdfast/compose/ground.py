@@ -41,7 +41,7 @@ class Ground:
         self.hooks = hooks
         self.drivers = drivers
         self.documents = Documents(database, clock)
-        self.dependents = self.documents.dependents()
+        self.dependents = self.documents.dependents(config.node)
         self.histories = MirrorHistories(Intents(database, clock, "mirror-history", MirrorHistory), clock)
         self.revisions = Revisions(database)
         self.runs = Runs(database, clock)

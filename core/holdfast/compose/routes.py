@@ -30,7 +30,7 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
     routes = [
         *nodes.routes(node, ground.drivers, services.reconciler),
         *pools.routes(services.pools),
-        *volumes.routes(services.volumes, services.snapshots),
+        *volumes.routes(services.volumes, services.snapshots, services.modes),
         *shares.routes(services.shares),
         *replicas.routes(services.replicas),
         *tasks.routes(services.tasks),

@@ -24,6 +24,7 @@ from holdfast.services.pools import Pools
 from holdfast.services.preflight import Preflight
 from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
+from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
 from holdfast.services.split_brain import SplitBrains
@@ -80,6 +81,7 @@ class Services:
             clock,
             node=node,
         )
+        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner)
         self.mirrors = Mirrors(
             kept.mirrors,
             kept.volumes,
@@ -91,6 +93,7 @@ class Services:
             histories,
             self.split_brains,
             self.verify,
+            self.modes,
             node=node,
         )
         MirrorJobs(
@@ -180,6 +183,7 @@ class Services:
         """What the partner may ask of this node: the operation's word, and who answers it."""
         for service in (
             self.mirror_requests,
+            self.modes,
             self.verify,
             self.split_brains,
             self.split_brain_jobs,

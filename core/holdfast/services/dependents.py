@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast.errors import BusyError, Reason
+from holdfast.errors import BusyError, ConflictError, Reason
 from holdfast.services.documents import (
     Dependent,
     GroupDocument,
     MirrorDocument,
     ReplicaShareDocument,
+    ReplicationMode,
     ShareDocument,
     TargetDocument,
     TaskDocument,
@@ -31,6 +32,7 @@ class Dependents:
         mirrors: Intents[MirrorDocument],
         targets: Intents[TargetDocument],
         groups: Intents[GroupDocument],
+        node: str,
     ) -> None:
         self._volumes = volumes
         self._shares = shares
@@ -39,6 +41,7 @@ class Dependents:
         self._mirrors = mirrors
         self._targets = targets
         self._groups = groups
+        self._node = node
 
     async def of_pool(self, name: str) -> tuple[Dependent, ...]:
         """Volumes in a pool."""
@@ -46,11 +49,15 @@ class Dependents:
 
     async def of_volume(self, name: str) -> tuple[Dependent, ...]:
         """Mirrors, targets and shares on a volume, and the tasks and replica shares on those."""
-        found = [
-            Dependent("mirror", mirror.name)
+        mirrors = {
+            mirror.name
             for mirror in (await self._mirrors.all()).values()
-            if any(member.volume == name for member in mirror.members)
-        ]
+            if any(member.on(self._node) == name for member in mirror.members)
+        }
+        kept = await self._volumes.find(name)
+        if kept is not None and kept.document.mirror is not None:
+            mirrors.add(kept.document.mirror)  # which may not be on record yet
+        found = [Dependent("mirror", mirror) for mirror in sorted(mirrors)]
         for target in (await self._targets.all()).values():
             if target.mirror is None and any(unit.volume == name for unit in target.units):
                 found.append(Dependent("target", target.name))
@@ -82,6 +89,13 @@ class Dependents:
         """Targets that let a group of initiators in."""
         targets = (await self._targets.all()).values()
         return tuple(Dependent("target", t.name) for t in targets if name in t.initiator_groups)
+
+
+def refuse_destination(volume: VolumeDocument) -> None:
+    """Raise ConflictError for a volume that is set as a destination: nobody but a mirror may use it."""
+    if volume.replication_mode is ReplicationMode.DESTINATION:
+        text = f"the volume {volume.name} is set as a destination of replication"
+        raise ConflictError(text, reasons=[Reason("destination", text, "set its replication mode to none", "volume")])
 
 
 def refuse_if_used(what: str, dependents: Sequence[Dependent]) -> None:

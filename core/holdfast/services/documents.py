@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from holdfast.hooks.failover import GroupPlan, Link, VirtualAddress
 from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
@@ -18,6 +19,15 @@ class PoolDocument:
 
     name: str
     disks: tuple[str, ...]
+
+
+class ReplicationMode(StrEnum):
+    """What a volume is set to before a mirror is made of two that are there (S31)."""
+
+    NONE = "none"
+    SOURCE = "source"
+    DESTINATION = "destination"
+    """What is on it is given up: a mirror may overwrite it, and nobody else may use it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,14 @@ class VolumeDocument:
     directory_pool: str | None = None
     """The pool that its directory is named after, if not the one it lies in: it was given a disk there when it lost its
     own, and stayed mounted where it was."""
+    replication_mode: ReplicationMode = ReplicationMode.NONE
+    claimed_for: str | None = None
+    """The mirror, as `mirror:NAME`, that took this volume, which was there before, as its destination."""
+
+    @property
+    def mirror(self) -> str | None:
+        """The mirror that this volume is the destination of, also while that is being made."""
+        return (self.made_for or self.claimed_for or "").removeprefix("mirror:") or None
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,7 @@ class MirrorMember:
     """One volume of a mirror; its minor number and size are the same on both nodes."""
 
     volume: str
+    """Its name in the mirror, which is that on the source."""
     minor: int
     size_bytes: int
     pools: dict[str, str]
@@ -100,6 +119,12 @@ class MirrorMember:
     kind: VolumeKind = VolumeKind.ISCSI
     metadata_bytes: int = 0
     """The room that its metadata was given, which bounds how far it can grow."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Of the destination, the name of its volume there if it was chosen among those that there were."""
+
+    def on(self, node: str) -> str:
+        """The name of the volume on a node."""
+        return self.names.get(node, self.volume)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class MirrorGrowth:
             await check()
             return None
         parameters = {"name": name, "volume": volume, "size_bytes": size_bytes}
-        locks = [f"volume:{volume}"]
+        locks = [f"volume:{member_of(await self._kept.get(name), volume).on(self._node)}"]
         return await self._jobs.start("mirror.grow", f"mirror:{name}", parameters, locks=locks, check=check)
 
     async def _refuse_without_room(self, member: MirrorMember, more_bytes: int) -> None:
@@ -125,8 +125,9 @@ class MirrorGrowth:
         job.facts["size_bytes"] = min(size_bytes, int(job.facts["partner_bytes"]))
 
     async def _grow_lower(self, name: str, volume: str, size_bytes: int) -> int:
-        pool = member_of(await self._kept.get(name), volume).pools[self._node]
-        return (await self._drivers.volume().grow_volume(pool, volume, size_bytes)).size_bytes
+        member = member_of(await self._kept.get(name), volume)
+        pool = member.pools[self._node]
+        return (await self._drivers.volume().grow_volume(pool, member.on(self._node), size_bytes)).size_bytes
 
     async def _promote(self, job: JobContext) -> None:
         if job.facts["is_promoted_meanwhile"]:
@@ -157,16 +158,16 @@ class MirrorGrowth:
         await self._note_size(document, volume)
 
     async def _note_size(self, document: MirrorDocument, volume: str) -> None:
-        await self._volumes.note_size(volume)
+        await self._volumes.note_size(member_of(document, volume).on(self._node))
         await self._sides.change(document)
 
     async def _grow_file_system(self, job: JobContext) -> None:
         document = await self._kept.get(job.parameters["name"])
         member = member_of(document, job.parameters["volume"])
         if member.kind is VolumeKind.NAS and document.source == self._node:
-            await self._grow_files(member.volume)
+            await self._grow_files(member.on(self._node))
         elif member.kind is VolumeKind.NAS:
-            body = {"volume": member.volume}
+            body = {"volume": member.on(document.other(self._node))}
             await self._partner.call("mirror.grow-file-system", body, timeout_s=SLOW_S, job_id=job.job_id)
         job.result = await self._mirrors.get(document.name)
 

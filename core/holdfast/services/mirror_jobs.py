@@ -99,22 +99,26 @@ class MirrorJobs:
             raise ConflictError(f"the partner {self._partner.name} has a mirror {name}")
         volumes = [await self._volumes.get(volume) for volume in job.parameters["volumes"]]
         minors, port = choose_numbers((here, there), count=len(volumes))
+        partner = self._partner.name
         members = []
         for volume, minor in zip(volumes, minors, strict=True):
-            if volume.pool not in there["free_bytes"]:
-                text = f"the partner {self._partner.name} has no pool {volume.pool}"
-                raise NotFoundError(text, reasons=[Reason("no-pool", text, "make a pool of that name there")])
+            destination = job.parameters.get("chosen", {}).get(volume.name)
+            pool = volume.pool if destination is None else there["pools_of"].get(destination)
+            if pool not in there["free_bytes"]:
+                text = f"the partner {partner} has no {f'pool {pool}' if pool else f'volume {destination}'}"
+                raise NotFoundError(text, reasons=[Reason("no-pool", text, "make one of that name there")])
             found = await self._drivers.volume().get_volume(volume.pool, volume.name)
             members.append(
                 MirrorMember(
                     volume=volume.name,
                     minor=minor,
                     size_bytes=found.size_bytes,
-                    pools={self._node: volume.pool, self._partner.name: volume.pool},
+                    pools={self._node: volume.pool, partner: pool},
                     devices={self._node: found.device},
                     metadata_devices={},
                     kind=volume.kind,
                     metadata_bytes=self._drivers.mirror().metadata_bytes(found.size_bytes),
+                    names={} if destination is None else {partner: destination},
                 )
             )
         document = MirrorDocument(
@@ -208,8 +212,7 @@ class MirrorJobs:
             raise VerificationError(f"the sides of {name} are not equal after both were zeroed")
 
     async def _record_partner(self, job: JobContext) -> None:
-        at = job.facts.get("started_at") or self._clock.now().isoformat()
-        job.facts["started_at"] = at
+        at = job.facts.setdefault("started_at", self._clock.now().isoformat())
         how = str(job.parameters["first_sync"])
         first_sync = FirstSyncRecord(how, at, job.job_id, tuple(job.facts.get("proof", ())))
         self._keep(job, replace(self._document(job), started_at=at, first_sync=first_sync))

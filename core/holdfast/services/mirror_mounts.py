@@ -42,14 +42,14 @@ class MirrorMounts:
         """
         for member in _file_systems(document):
             device = self._drivers.mirror().device_path(member.minor)
-            await self._volumes.set_mirrored(member.volume, device)
-            await self._drivers.volume().unmount(str(await self._volumes.directory_of(member.volume)))
+            await self._volumes.set_mirrored(member.on(self._node), device)
+            await self._drivers.volume().unmount(await self._directory(member))
 
     async def enter_volumes(self, document: MirrorDocument) -> None:
         """Mount the volumes themselves again; the mirror has left them."""
         for member in _file_systems(document):
-            await self._volumes.set_mirrored(member.volume, None)
-            await self._volumes.mount(member.volume)
+            await self._volumes.set_mirrored(member.on(self._node), None)
+            await self._volumes.mount(member.on(self._node))
 
     async def enter_mirror(self, document: MirrorDocument) -> None:
         """Become Primary and mount the mirrored devices: on the source, if there is a file system at all."""
@@ -59,7 +59,7 @@ class MirrorMounts:
         if (await self._drivers.mirror().status(document.name)).role is not Role.PRIMARY:
             await self._drivers.mirror().promote(document.name)
         for member in found:
-            await self._volumes.mount(member.volume)
+            await self._volumes.mount(member.on(self._node))
 
     async def leave_mirror(self, document: MirrorDocument) -> None:
         """Unmount the mirrored devices and become Secondary. Raises BusyError naming who uses them."""
@@ -67,9 +67,12 @@ class MirrorMounts:
         if not found or document.source != self._node:
             return
         for member in found:
-            await self._drivers.volume().unmount(str(await self._volumes.directory_of(member.volume)))
+            await self._drivers.volume().unmount(await self._directory(member))
         if (await self._drivers.mirror().status(document.name)).role is Role.PRIMARY:
             await self._drivers.mirror().demote(document.name)
+
+    async def _directory(self, member: MirrorMember) -> str:
+        return str(await self._volumes.directory_of(member.on(self._node)))
 
     async def restore(self) -> tuple[str, ...]:
         """Mount what is not, as after a boot; return in sentences what could not be."""

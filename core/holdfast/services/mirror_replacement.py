@@ -92,8 +92,9 @@ class MirrorReplacement:
         if validate_only:
             await check()
             return None
-        parameters = {"name": name, "volume": volume, "pool": pool, "remove_old": remove_old}
-        locks = [f"volume:{volume}"]
+        local = member_of(await self._kept.get(name), volume).on(self._node)
+        parameters = {"name": name, "volume": volume, "local": local, "pool": pool, "remove_old": remove_old}
+        locks = [f"volume:{local}"]
         return await self._jobs.start("mirror.replace-disk", f"mirror:{name}", parameters, locks=locks, check=check)
 
     async def _refuse_unless_lost(self, document: MirrorDocument, member: MirrorMember) -> None:
@@ -125,7 +126,7 @@ class MirrorReplacement:
         if free_bytes < needed_bytes:
             text = f"the pool {pool} has {free_bytes} bytes free, and {needed_bytes} are needed"
             raise NoSpaceError(text, reasons=[Reason("no-space", text, "name a larger pool, or extend it", "pool")])
-        await self._refuse_taken_name(pool, member.volume)
+        await self._refuse_taken_name(pool, member.on(self._node))
 
     async def _refuse_taken_name(self, pool: str, volume: str) -> None:
         try:
@@ -140,21 +141,20 @@ class MirrorReplacement:
     async def _choose(self, job: JobContext) -> None:
         # Once it is noted, a volume of that name in that pool is this job's own, and an undo may remove it.
         document = await self._kept.get(job.parameters["name"])
-        member = member_of(document, job.parameters["volume"])
-        await self._refuse_taken_name(job.parameters["pool"], member.volume)
+        await self._refuse_taken_name(job.parameters["pool"], job.parameters["local"])
         job.facts["old_mirror"] = to_plain(document)
-        job.facts["old_volume"] = to_plain(await self._volumes.get(member.volume))
+        job.facts["old_volume"] = to_plain(await self._volumes.get(job.parameters["local"]))
 
     async def _make(self, job: JobContext) -> None:
-        pool, volume = job.parameters["pool"], job.parameters["volume"]
+        pool, local = job.parameters["pool"], job.parameters["local"]
         document = await self._kept.get(job.parameters["name"])
-        member = member_of(document, volume)
+        member = member_of(document, job.parameters["volume"])
         driver = self._drivers.volume()
-        made = await driver.create_volume(VolumeSpec(pool, volume, member.size_bytes, member.kind))
+        made = await driver.create_volume(VolumeSpec(pool, local, member.size_bytes, member.kind))
         if made.size_bytes < member.size_bytes:
             raise ConflictError(f"{made.device} has {made.size_bytes} bytes, and the mirror {member.size_bytes}")
         size_bytes = member.metadata_bytes or self._drivers.mirror().metadata_bytes(member.size_bytes)
-        metadata = await driver.create_metadata(pool, volume, size_bytes)
+        metadata = await driver.create_metadata(pool, local, size_bytes)
         moved = replace(
             member,
             pools={**member.pools, self._node: pool},
@@ -165,18 +165,18 @@ class MirrorReplacement:
         job.facts["mirror"] = to_plain(replace(document, members=members))
 
     async def _unmake(self, job: JobContext) -> None:
-        pool, volume = job.parameters["pool"], job.parameters["volume"]
-        member = member_of(from_plain(MirrorDocument, job.facts["old_mirror"]), volume)
+        pool, local = job.parameters["pool"], job.parameters["local"]
+        member = member_of(from_plain(MirrorDocument, job.facts["old_mirror"]), job.parameters["volume"])
         driver = self._drivers.volume()
         try:
-            found = await driver.get_volume(pool, volume)
+            found = await driver.get_volume(pool, local)
         except NotFoundError:
             return
         if found.kind is not member.kind or found.size_bytes < member.size_bytes:
             await job.log(f"{found.device} is none that this job would have made, and stays")
             return
-        await driver.delete_metadata(pool, volume)
-        await driver.delete_volume(pool, volume)
+        await driver.delete_metadata(pool, local)
+        await driver.delete_volume(pool, local)
 
     async def _attach(self, job: JobContext) -> None:
         spec = await self._spec_of_one(job)
@@ -236,7 +236,7 @@ class MirrorReplacement:
         await self._waits.until(document.name, goes_on_or_is_over, "did not begin to resync")
 
     async def _remove_old(self, job: JobContext) -> None:
-        pool, volume = self._old_volume(job).pool, job.parameters["volume"]
+        pool, volume = self._old_volume(job).pool, job.parameters["local"]
         if job.parameters["remove_old"]:
             try:
                 await self._drivers.volume().delete_metadata(pool, volume)

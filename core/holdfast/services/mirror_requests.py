@@ -59,9 +59,9 @@ class MirrorRequests:
     async def _on_zero(self, body: dict[str, Any], job_id: str | None) -> Any:
         document = self._sides.read(body)
         for member in document.members:
-            volume = await self._volumes.get(member.volume)
-            if volume.made_for != f"mirror:{document.name}":
-                raise RefusedError(f"the volume {member.volume} was not made for this mirror and is not zeroed")
+            volume = await self._volumes.get(member.on(document.destination))
+            if volume.mirror != document.name or (volume.made_for is None and not volume.is_blank):
+                raise RefusedError(f"the volume {volume.name} was not made for this mirror and is not zeroed")
         await self._sides.zero(document)
 
     async def _on_attach(self, body: dict[str, Any], job_id: str | None) -> Any:

@@ -16,7 +16,7 @@ from holdfast.errors import ConflictError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import DiskState, MirrorSpec, MirrorStatus
 from holdfast.hooks.volume import VolumeSpec
-from holdfast.services.documents import MirrorDocument, VolumeDocument
+from holdfast.services.documents import MirrorDocument, MirrorMember, ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.plans import Plans
 from holdfast.store.intent import Intents
@@ -25,6 +25,8 @@ from holdfast.values import Secret, from_plain
 
 FIRST_PORT = 7790
 LAST_PORT = 7989
+WHOLE = (DiskState.UP_TO_DATE, DiskState.CONSISTENT, DiskState.OUTDATED)
+"""All of it is of one moment."""
 # 48 characters: DRBD takes at most 63.
 SECRET_BYTES = 24
 
@@ -70,7 +72,7 @@ class MirrorSides:
             "minors": sorted(member.minor for mirror in mirrors for member in mirror.members),
             "ports": sorted(mirror.port for mirror in mirrors),
             "mirrors": sorted(mirror.name for mirror in mirrors),
-            "volumes": sorted(await self._volumes.all()),
+            "pools_of": {volume.name: volume.pool for volume in (await self._volumes.all()).values()},
             "free_bytes": {pool.name: pool.free_bytes for pool in pools},
         }
 
@@ -93,14 +95,18 @@ class MirrorSides:
         return await self._drivers.mirror().status(name)
 
     async def make_volumes(self, document: MirrorDocument) -> dict[str, str]:
-        """Make the destination's volumes, of exactly the source's size; return their devices. Repeatable.
+        """Make the destination's volumes, of exactly the source's size, or take those that were chosen. Repeatable.
 
-        Raises ConflictError when a volume of that name exists that was not made for this mirror.
+        Returns their devices. Raises ConflictError when a volume of that name exists that was not made for this
+        mirror, or one that was chosen is not free any more.
         """
         devices = {}
         for member in document.members:
-            kept = await self._volumes.find(member.volume)
             mine = f"mirror:{document.name}"
+            if self._node in member.names:
+                devices[member.volume] = await self._claim(member, mine)
+                continue
+            kept = await self._volumes.find(member.volume)
             if kept is not None and kept.document.made_for != mine:
                 text = f"node {self._node} has a volume {member.volume} already"
                 remedy = f"delete it there, or give the volume on {document.source} another name"
@@ -122,6 +128,24 @@ class MirrorSides:
             devices[member.volume] = volume.device
         return devices
 
+    async def _claim(self, member: MirrorMember, mine: str) -> str:
+        name = member.on(self._node)
+        volume = await self._volumes.get(name)
+        found = await self._drivers.volume().get_volume(volume.pool, name)
+        if volume.claimed_for == mine:
+            return found.device
+        if volume.mirror is not None or volume.replication_mode is not ReplicationMode.DESTINATION:
+            text = f"the volume {name} of {self._node} is no free destination any more"
+            remedy = f"set its replication mode to destination on {self._node}, or choose another"
+            raise ConflictError(text, reasons=[Reason("not-destination", text, remedy, "destination_volumes")])
+        if found.size_bytes != member.size_bytes:
+            text = f"the volume {name} of {self._node} has {found.size_bytes} bytes and not {member.size_bytes}"
+            raise ConflictError(text, reasons=[Reason("size", text, "choose one of the same size")])
+        # No mirror has it: what metadata there is tells of one that is no more.
+        await self._drivers.volume().delete_metadata(volume.pool, name)
+        await self._volumes.put(name, replace(volume, claimed_for=mine))
+        return found.device
+
     async def _refuse_unknown_volume(self, pool: str, name: str) -> None:
         try:
             found = await self._drivers.volume().get_volume(pool, name)
@@ -136,7 +160,9 @@ class MirrorSides:
         for member in document.members:
             size_bytes = member.metadata_bytes or driver.metadata_bytes(member.size_bytes)
             pool = member.pools[self._node]
-            devices[member.volume] = await self._drivers.volume().create_metadata(pool, member.volume, size_bytes)
+            devices[member.volume] = await self._drivers.volume().create_metadata(
+                pool, member.on(self._node), size_bytes
+            )
         return devices
 
     async def zero(self, document: MirrorDocument) -> None:
@@ -151,8 +177,17 @@ class MirrorSides:
 
     async def _attach(self, document: MirrorDocument) -> None:
         spec = await self.spec(document)
+        for member in document.members:
+            if self._node in member.names:
+                await self._note_given_up(member.on(self._node))
         await self._drivers.mirror().create_metadata(spec)
         await self._drivers.mirror().attach(spec)
+
+    async def _note_given_up(self, name: str) -> None:
+        """From here on a chosen volume is overwritten, and a copy only when the mirror says so at its end."""
+        volume = await self._volumes.get(name)
+        if volume.mirrored_as is None and not volume.is_torn:
+            await self._volumes.put(name, replace(volume, is_torn=True))
 
     async def connect(self, document: MirrorDocument) -> MirrorStatus:
         """Let this side connect."""
@@ -187,39 +222,43 @@ class MirrorSides:
             await self._mark_torn(document)
         await driver.down(document.name)
         for member in document.members:
-            kept = await self._volumes.find(member.volume)
+            name, pool = member.on(self._node), member.pools[self._node]
+            kept = await self._volumes.find(name)
+            if document.source != self._node and (kept is None or kept.document.mirror != document.name):
+                continue  # one that was not to be had: neither it nor its metadata is this mirror's
             if self._node in member.metadata_devices:
                 await driver.wipe_metadata(document.spec(self._node, None))
-            pool = member.pools[self._node]
-            await self._drivers.volume().delete_metadata(pool, member.volume)
+            await self._drivers.volume().delete_metadata(pool, name)
             if kept is None:
                 continue
-            volume = replace(kept.document, mirrored_as=None)
-            if volume.made_for != f"mirror:{document.name}":
-                await self._volumes.put(member.volume, volume)
+            volume = replace(kept.document, mirrored_as=None, claimed_for=None)
+            if volume.made_for is None:
+                await self._volumes.put(name, volume)
             elif destroy_made:
-                await self._drivers.volume().delete_volume(pool, member.volume)
-                await self._volumes.remove(member.volume)
+                await self._drivers.volume().delete_volume(pool, name)
+                await self._volumes.remove(name)
             else:
-                await self._volumes.put(member.volume, replace(volume, made_for=None))
+                await self._volumes.put(name, replace(volume, made_for=None))
         await self._secrets.forget(document.secret_reference)
 
     async def _mark_torn(self, document: MirrorDocument) -> None:
         # Before the mirror goes down: afterwards nobody knows any more.
         status = await self._drivers.mirror().status(document.name)
-        unusable = {volume.number for volume in status.volumes if volume.disk is DiskState.INCONSISTENT}
+        disks = {volume.number: volume.disk for volume in status.volumes}
         for number, member in enumerate(document.members):
-            kept = await self._volumes.find(member.volume)
-            if number in unusable and kept is not None:
-                await self._volumes.put(member.volume, replace(kept.document, is_torn=True))
+            kept = await self._volumes.find(member.on(self._node))
+            is_known = disks.get(number) in (DiskState.INCONSISTENT, *WHOLE)
+            if is_known and kept is not None:
+                is_torn = disks[number] is DiskState.INCONSISTENT
+                await self._volumes.put(kept.document.name, replace(kept.document, is_torn=is_torn))
 
     async def adopt(self, document: MirrorDocument) -> None:
         """Record the mirror as it was made, mark its volumes as used, and tell the monitor."""
         await self._kept.put(document.name, document)
         for member in document.members:
-            volume = await self._volumes.get(member.volume)
+            volume = await self._volumes.get(member.on(self._node))
             device = self._drivers.mirror().device_path(member.minor)
-            await self._volumes.put(member.volume, replace(volume, is_blank=False, mirrored_as=device))
+            await self._volumes.put(volume.name, replace(volume, is_blank=False, mirrored_as=device))
         await self._plans.write_if_possible()
 
     def read(self, body: dict[str, Any]) -> MirrorDocument:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from holdfast.errors import (
-    ConflictError,
-    HoldfastError,
-    InvalidError,
-    NotFoundError,
-    Reason,
-    RefusedError,
-)
+from holdfast.errors import ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.replication import MirrorStatus, SyncLimits
 from holdfast.hooks.volume import VolumeKind
 from holdfast.planning.mirror_alerts import MirrorFacts, alerts
 from holdfast.planning.schedules import Schedule
 from holdfast.planning.schedules import check as check_schedule
-from holdfast.services.dependents import Dependents, refuse_if_used
+from holdfast.services.dependents import Dependents, refuse_destination, refuse_if_used
 from holdfast.services.documents import Dependent, FirstSyncRecord, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
@@ -28,6 +21,7 @@ from holdfast.services.mirror_history import MirrorHistories, Verification
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.partner import PartnerLink
+from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.split_brain import SplitBrains
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain
@@ -95,6 +89,7 @@ class Mirrors:
         histories: MirrorHistories,
         split_brains: SplitBrains,
         verify: MirrorVerify,
+        modes: ReplicationModes,
         *,
         node: str,
     ) -> None:
@@ -108,6 +103,7 @@ class Mirrors:
         self._histories = histories
         self._split_brains = split_brains
         self._verify = verify
+        self._modes = modes
         self._node = node
 
     async def list(self) -> tuple[MirrorView, ...]:
@@ -159,9 +155,18 @@ class Mirrors:
         return (await self._histories.get(name)).verifications
 
     async def create(
-        self, name: str, volumes: Sequence[str], first_sync: FirstSync, *, validate_only: bool
+        self,
+        name: str,
+        volumes: Sequence[str],
+        first_sync: FirstSync,
+        chosen: Mapping[str, str],
+        *,
+        validate_only: bool,
     ) -> str | None:
-        """Mirror volumes of this node to the partner. The job makes everything on both nodes."""
+        """Mirror volumes of this node to the partner. The job makes everything on both nodes.
+
+        `chosen` names for a volume one of the partner's, set to destination, that is overwritten instead of a new one.
+        """
 
         async def check() -> None:
             if await self._kept.find(name) is not None:
@@ -175,11 +180,12 @@ class Mirrors:
                 raise InvalidError(text, reasons=[Reason("mixed-kinds", text, "make a mirror for each", "volumes")])
             await self._partner.refuse_if_clocks_differ()
             await self._sides.own_address()
+            await self._modes.refuse_unfit(chosen, volumes, is_zeroed=first_sync is FirstSync.ZERO)
 
         if validate_only:
             await check()
             return None
-        parameters = {"name": name, "volumes": list(volumes), "first_sync": first_sync}
+        parameters = {"name": name, "volumes": list(volumes), "first_sync": first_sync, "chosen": dict(chosen)}
         locks = [f"volume:{volume}" for volume in volumes]
         return await self._jobs.start("mirror.create", f"mirror:{name}", parameters, locks=locks, check=check)
 
@@ -189,6 +195,7 @@ class Mirrors:
         except NotFoundError as reason:
             field = Reason("unknown-volume", reason.message, "name a volume of this node", "volumes")
             raise InvalidError(reason.message, reasons=[field]) from reason
+        refuse_destination(document)
         if document.is_torn:
             text = f"the volume {name} is a copy that never was complete"
             raise RefusedError(text, reasons=[Reason("torn", text, "mirror the side that has the data", "volumes")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.errors import ConflictError, InvalidError, Reason, named_in
 from holdfast.hooks.volume import VolumeKind
-from holdfast.services.dependents import Dependents, refuse_if_used
+from holdfast.services.dependents import Dependents, refuse_destination, refuse_if_used
 from holdfast.services.documents import ShareDocument
 from holdfast.services.jobs import Jobs
 from holdfast.services.steps import JobContext, JobDefinition, Step
@@ -54,6 +54,7 @@ class Shares:
             if volume.kind is not VolumeKind.NAS:
                 text = f"the volume {share.volume} is of kind {volume.kind}; a share lies on one of kind nas"
                 raise InvalidError(text, reasons=[Reason("kind", text, "name a NAS volume", "volume")])
+            refuse_destination(volume)
 
         if validate_only:
             await check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast.errors import ConflictError, NoSpaceError, NotFoundError, Reason
 from holdfast.hooks.volume import Snapshot, SnapshotSpec
+from holdfast.services.dependents import refuse_destination
 from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
@@ -47,6 +48,7 @@ class Snapshots:
         spec = await self.spec(volume, name, reserve_bytes)
 
         async def check() -> None:
+            refuse_destination(await self._volumes.get(volume))
             if any(s.name == name for s in await self.list(volume)):
                 raise ConflictError(f"there is a snapshot {name} of the volume {volume}")
             pool = await self._drivers.volume().get_pool(spec.pool)

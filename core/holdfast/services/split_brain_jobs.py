@@ -94,7 +94,7 @@ class SplitBrainJobs:
             await check()
             return None
         parameters = {"name": name, "survivor": survivor}
-        locks = [f"volume:{member.volume}" for member in (await self._kept.get(name)).members]
+        locks = [f"volume:{member.on(self._node)}" for member in (await self._kept.get(name)).members]
         return await self._jobs.start("mirror.resolve", f"mirror:{name}", parameters, locks=locks, check=check)
 
     async def _refuse_without_room(self, document: MirrorDocument, case: SplitBrainCase) -> None:
@@ -129,9 +129,9 @@ class SplitBrainJobs:
 
     async def _snapshot(self, document: MirrorDocument, name: str, reserves: list[int]) -> None:
         for member, reserve_bytes in zip(document.members, reserves, strict=True):
-            spec = SnapshotSpec(member.pools[self._node], member.volume, name, reserve_bytes)
+            spec = SnapshotSpec(member.pools[self._node], member.on(self._node), name, reserve_bytes)
             await self._drivers.volume().create_snapshot(spec)
-        taken = tuple(f"{member.volume}/{name}" for member in document.members)
+        taken = tuple(f"{member.on(self._node)}/{name}" for member in document.members)
         await self._histories.note_snapshots(document.name, taken)
 
     async def _drop_here(self, job: JobContext) -> None:
@@ -141,7 +141,7 @@ class SplitBrainJobs:
 
     async def _drop(self, document: MirrorDocument, name: str) -> None:
         for member in document.members:
-            await self._drivers.volume().delete_snapshot(member.pools[self._node], member.volume, name)
+            await self._drivers.volume().delete_snapshot(member.pools[self._node], member.on(self._node), name)
         await self._histories.note_snapshots(document.name, ())
 
     async def _snapshot_there(self, job: JobContext) -> None:
@@ -199,7 +199,7 @@ class SplitBrainJobs:
         snapshot = self._snapshot_name(job)
         job.result = {
             "survivor": job.parameters["survivor"],
-            "snapshots": [f"{member.volume}/{snapshot}" for member in document.members],
+            "snapshots": [f"{member.on(self._node)}/{snapshot}" for member in document.members],
         }
         await self._events.emit("mirror.split-brain-resolved", f"mirror:{name}", job.result)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from holdfast.errors import ConflictError, InvalidError, Reason
 from holdfast.hooks.target import Fabric, fabric_of
 from holdfast.hooks.volume import VolumeKind
+from holdfast.services.dependents import refuse_destination
 from holdfast.services.documents import MirrorDocument, TargetDocument, VolumeDocument
 
 
@@ -49,6 +50,10 @@ def refuse_foreign_volumes(
         if volume.kind is VolumeKind.NAS:
             text = f"the volume {unit.volume} has a file system of this node's on it"
             raise _bad("nas-volume", text, "name a volume of kind iscsi or fc", field)
+        refuse_destination(volume)
+        if volume.is_torn:
+            text = f"the volume {unit.volume} is a copy that never was complete"
+            raise _bad("torn", text, "name another, or set it to destination and mirror it once more", field)
         if unit.volume in mirrored:
             text = f"the volume {unit.volume} is in a mirror: writes past the mirror would not reach the other node"
             raise _bad("mirrored", text, "make the target over the mirror", field)

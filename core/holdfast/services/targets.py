@@ -233,8 +233,9 @@ class Targets:
         with named_in("initiator_groups"):
             for group in wanted.initiator_groups:
                 await self._initiator_groups.get(group)
-        mirrored = {member.volume for m in (await self._mirrors.all()).values() for member in m.members}
-        refuse_foreign_volumes(wanted, mirror, await self._volumes.all(), mirrored)
+        volumes = await self._volumes.all()
+        mirrored = {volume.name for volume in volumes.values() if volume.mirrored_as or volume.mirror}
+        refuse_foreign_volumes(wanted, mirror, volumes, mirrored)
         refuse_taken(wanted, [t for t in (await self._kept.all()).values() if t.name != wanted.name])
         if wanted.iqn in {spec.iqn for spec in await self.foreign()}:
             text = f"the kernel has a target {wanted.iqn} that Holdfast did not make"

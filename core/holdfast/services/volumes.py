@@ -9,7 +9,7 @@ from holdfast.errors import ConflictError, InvalidError, NoSpaceError, NotFoundE
 from holdfast.hooks.volume import Volume, VolumeChange, VolumeKind, VolumeSpec
 from holdfast.loading.discovery import PluginHooks
 from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import VolumeDocument
+from holdfast.services.documents import ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.steps import JobContext, JobDefinition, Step
@@ -27,8 +27,20 @@ class VolumeView:
     size_bytes: int
     actual: Volume | None
     mounted_at: str | None
+    replication_mode: ReplicationMode
     used_by: tuple[str, ...]
     drift: tuple[str, ...]
+
+
+def has_files(document: VolumeDocument) -> bool:
+    """Whether the file system of a NAS volume is to be used on this node: not on a destination, or a torn copy."""
+    is_destination = document.mirror is not None or document.replication_mode is ReplicationMode.DESTINATION
+    return not is_destination and not document.is_torn
+
+
+def is_mounted_by_itself(document: VolumeDocument) -> bool:
+    """Whether its file system is mounted without a mirror below it."""
+    return has_files(document) and document.mirrored_as is None
 
 
 class Volumes:
@@ -83,14 +95,14 @@ class Volumes:
             drift.append(f"the volume is not in the pool {document.pool}: it was removed from outside")
         elif actual.size_bytes != document.size_bytes:
             drift.append(f"it has {actual.size_bytes} bytes where {document.size_bytes} were recorded")
+        if document.is_torn and document.mirror is None:
+            drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
         used_by = tuple(f"{d.noun}:{d.name}" for d in await self._dependents.of_volume(document.name))
         mounted_at = None
         if document.kind is VolumeKind.NAS and actual is not None:
             if await self._is_mounted(document, actual):
                 mounted_at = str(self.directory(document))
-            elif document.is_torn:
-                drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
-            elif document.made_for is None:
+            elif has_files(document):
                 drift.append(f"it is not mounted at {self.directory(document)}")
         return VolumeView(
             document.name,
@@ -100,6 +112,7 @@ class Volumes:
             document.size_bytes,
             actual,
             mounted_at,
+            document.replication_mode,
             used_by,
             tuple(drift),
         )
@@ -205,8 +218,7 @@ class Volumes:
         failed = []
         for document in (await self._kept.all()).values():
             # A mirrored one is the mirror's to mount; a copy that is not complete is nobody's.
-            is_ours = document.mirrored_as is None and document.made_for is None and not document.is_torn
-            if document.kind is VolumeKind.NAS and is_ours:
+            if document.kind is VolumeKind.NAS and is_mounted_by_itself(document):
                 try:
                     await self.mount(document.name)
                 except Exception as reason:  # one broken volume must not keep the others from being served

@@ -36,6 +36,7 @@ from holdfast.services.nodes import Nodes
 from holdfast.services.pools import Pools
 from holdfast.services.reconcile import Reconciler
 from holdfast.services.replicas import Replicas
+from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
 from holdfast.services.target_identity import TargetIdentity
@@ -63,7 +64,7 @@ ROUTES: tuple[Route, ...] = (
     *targets.routes(idle(Targets), idle(TargetIdentity)),
     *initiators.routes(idle(Initiators), idle(Discovery)),
     *tasks.routes(idle(Tasks)),
-    *volumes.routes(idle(Volumes), idle(Snapshots)),
+    *volumes.routes(idle(Volumes), idle(Snapshots), idle(ReplicationModes)),
 )
 
 
