@@ -35,13 +35,16 @@ class Node:
     @property
     def is_running(self) -> bool:
         """Whether the node has power: a frozen node has, one that reset itself has not."""
-        process = Process.load(self._layout.process_record(self.name))
-        return process is not None and process.is_alive
+        return self.machine is not None and self.machine.is_alive
+
+    @property
+    def machine(self) -> Process | None:
+        """The process that the node runs as since it was booted last, with power or without."""
+        return Process.load(self._layout.process_record(self.name))
 
     def cut(self) -> None:
         """Power cut: the whole machine is gone when this returns. Off already is no error."""
-        process = Process.load(self._layout.process_record(self.name))
-        if process:
+        if process := self.machine:
             process.kill()
 
     def boot(self, timeout_s: float = BOOT_WITHIN_S) -> None:
@@ -61,7 +64,7 @@ class Node:
     def set_niceness(self, niceness: int) -> None:
         """Weigh the node against other labs on the processors, from -20 (has most) to 19; holds across boots."""
         self._niceness = niceness
-        process = Process.load(self._layout.process_record(self.name))
+        process = self.machine
         if process is not None and process.is_alive:
             machine.set_niceness(process, niceness)
 
@@ -87,7 +90,7 @@ class Node:
         self._running().signal_machine(signal.SIGCONT)
 
     def _running(self) -> Process:
-        process = Process.load(self._layout.process_record(self.name))
+        process = self.machine
         if process is None or not process.is_alive:
             raise NodeOff(f"node {self.name} is off; boot it first")
         return process

@@ -286,6 +286,45 @@ def lower_of(storage: StorageNode) -> str:
     return str(storage.api.get("/v1/volumes/s")["actual"]["device"])
 
 
+def test_a_volume_of_the_partner_that_was_chosen_takes_the_data_and_keeps_it(bed: Bed) -> None:
+    a, b = bed.a, bed.b
+    for storage, name, size_mib in ((a, "here", 32), (b, "there", 32), (b, "small", 16)):
+        wanted = {"pool": files.POOL, "name": name, "size_bytes": size_mib * MIB, "kind": "iscsi"}
+        storage.api.change("POST", "/v1/volumes", wanted)
+    lower = {s.name: s.api.get(f"/v1/volumes/{n}")["actual"]["device"] for s, n in ((a, "here"), (b, "there"))}
+    sh(a, f"dd if=/dev/urandom of={lower['a']} bs=1M oflag=direct status=none || true")
+    for name in ("there", "small"):
+        body = {"mode": "destination", "clear_metadata": True}
+        b.api.change("PUT", f"/v1/volumes/{name}/replication?confirm={name}", body)
+    found = {c["name"]: {r["code"] for r in c["reasons"]} for c in a.api.items("/v1/volumes/here/destinations")}
+    assert found["there"] == set()
+    assert found["small"] == {"size"}
+    assert {"in-use", "not-destination"} <= found["v"]
+    with pytest.raises(Refused, match="16777216 bytes"):
+        mirror_of_two(a, "small")
+
+    mirror_of_two(a, "there")
+    wait_in_sync(bed, "m-here")
+    with pytest.raises(Refused, match="mirror m-here"):
+        b.api.change("DELETE", "/v1/volumes/there?confirm=there")
+    assert mirror(a, "m-here")["other_node"]["devices"] == {"here": lower["b"]}
+    assert a.api.change("POST", "/v1/mirrors/m-here/verify")["result"]["is_equal"]
+    a.api.change("DELETE", "/v1/mirrors/m-here?confirm=m-here")
+    sums = [
+        sh(storage, f"dd if={lower[storage.name]} bs=1M iflag=direct status=none | sha256sum") for storage in (a, b)
+    ]
+    assert sums[0] == sums[1]
+    a.api.change("DELETE", "/v1/volumes/here?confirm=here")
+    for name in ("there", "small"):
+        b.api.change("PUT", f"/v1/volumes/{name}/replication", {"mode": "none"})
+        b.api.change("DELETE", f"/v1/volumes/{name}?confirm={name}")
+
+
+def mirror_of_two(a: StorageNode, destination: str) -> None:
+    body = {"name": "m-here", "volumes": ["here"], "first_sync": "full"}
+    a.api.change("POST", "/v1/mirrors", {**body, "destination_volumes": {"here": destination}})
+
+
 def test_all_of_it_can_be_taken_apart(bed: Bed) -> None:
     """Last: what the tests above have made goes again, and nothing is left in the kernels."""
     for name in ("v", "s"):

@@ -26,10 +26,13 @@ class Worker:
         argv = [PYTHON, "-s", "-m", module]
         self._process = node.popen(argv, env=environment(*packages), cwd=str(CHECKOUT))
         self._lines = self._process.lines()
+        self._node = node
+        self._machine = node.machine
 
     @property
     def is_running(self) -> bool:
-        return self._process.is_running
+        # Of a machine that lost its power nothing comes, not even the end of a connection.
+        return self._node.machine == self._machine and self._process.is_running
 
     def ask(self, order: object, answers: int = 1) -> list[dict[str, Any]]:
         """Give an order; the answers in their order."""
