@@ -13,6 +13,7 @@ import pytest
 
 from lab import Lab, LabError
 from lab.layout import CHECKOUT
+from tests.lab.product import note_untouched, note_used
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
 # Several runs may go on side by side, each with a lab and some of the modules of its own, if who started them holds
@@ -92,6 +93,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     if not NUMBER:
         shutil.rmtree(FAILURES, ignore_errors=True)
+    note_untouched(lab)
     session.config.stash[_outcome] = lab
     with lab:
         return (yield)
@@ -126,6 +128,7 @@ def lab_bed(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     niceness = MOST_OF_THE_PROCESSORS if request.node.get_closest_marker("timed") else 0
     for node in lab_session.nodes.values():
         node.set_niceness(niceness)
+    note_used(lab_session)
     lab_session.restore()
     yield lab_session
     reports = request.node.stash.get(_reports, {})

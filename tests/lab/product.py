@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from demo.bed import DAEMON, MONITOR, Bed
 from lab import Lab, disks
 
@@ -24,11 +26,32 @@ def end(bed: Bed) -> None:
     """Leave the nodes as other tests expect them: without the product, with empty disks."""
     bed.lab.restore()
     bed.stop_product()
-    blank(bed.lab)
+    leave_blank(bed.lab)
+
+
+_untouched: set[Path] = set()
+"""Labs whose nodes a and b were booted with empty disks, and where nobody has been since."""
+
+
+def note_untouched(lab: Lab) -> None:
+    """The nodes a and b were booted with empty disks just now."""
+    _untouched.add(lab.layout.root)
+
+
+def note_used(lab: Lab) -> None:
+    """Whatever is on the disks or in the kernels of a and b from now on."""
+    _untouched.discard(lab.layout.root)
 
 
 def blank(lab: Lab) -> None:
-    """Boot a and b with empty disks, whatever a test before left on them or in their kernels."""
+    """Have a and b with empty disks, whatever a test before left on them or in their kernels."""
+    if lab.layout.root not in _untouched:
+        leave_blank(lab)
+    note_used(lab)
+
+
+def leave_blank(lab: Lab) -> None:
+    """Boot a and b with empty disks, for whoever comes next."""
     for name in NODES:
         node = lab.node(name)
         node.cut()
@@ -36,3 +59,4 @@ def blank(lab: Lab) -> None:
             lab.layout.disk(name, disk.name).unlink()
         disks.create(lab.layout, node.spec)
     lab.restore()
+    note_untouched(lab)

@@ -40,7 +40,7 @@ from tests.lab.iscsi import (
     text_of,
     write_load,
 )
-from tests.lab.worker import PYTHON, environment
+from tests.lab.worker import FEW_PLUGINS, PYTHON, environment
 
 pytestmark = [pytest.mark.lab(seconds=50), pytest.mark.timeout(240)]
 
@@ -60,7 +60,7 @@ def nodes(lab_bed: Lab) -> Iterator[tuple[Node, Node, Node]]:
 
 
 def test_the_contract_and_the_rules_of_the_fake_hold_on_this_kernel(nodes: tuple[Node, Node, Node]) -> None:
-    argv = [PYTHON, "-m", "pytest", "-q", "-m", "", "plugins/iscsi_lio/tests/on_this_kernel.py"]
+    argv = [PYTHON, "-m", "pytest", "-q", "-m", "", *FEW_PLUGINS, "plugins/iscsi_lio/tests/on_this_kernel.py"]
     done = nodes[0].run(argv, env=environment(LIO), cwd=str(CHECKOUT), timeout_s=120, check=False)
     assert done.returncode == 0, done.stdout.decode()[-6000:]
     assert re.search(rb"\d\d passed", done.stdout)

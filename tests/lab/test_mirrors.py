@@ -266,8 +266,7 @@ def test_a_disk_that_fails_is_replaced_while_the_partner_serves(bed: Bed) -> Non
     [alert] = [alert for alert in mirror(a, "m-v")["alerts"] if alert["code"] == "disk-lost"]
     print(alert["text"], "-", alert["remedy"])
 
-    sh(a, "modprobe scsi_debug dev_size_mb=192 delay=0; modprobe sd_mod; until [ -b /dev/sda ]; do sleep 0.1; done")
-    a.api.change("POST", "/v1/pools", {"name": "spare", "disks": ["/dev/sda"]})
+    make_spare_pool(a)
     body = {"volume": "v", "pool": "spare", "remove_old": True}
     with pytest.raises(Refused, match="ask there"):
         bed.b.api.change("POST", "/v1/mirrors/m-v/replace-disk", body)
@@ -280,6 +279,40 @@ def test_a_disk_that_fails_is_replaced_while_the_partner_serves(bed: Bed) -> Non
     assert (volume["pool"], volume["actual"]["device"], volume["drift"]) == ("spare", "/dev/spare/v", [])
     assert "v" not in sh(a, f"lvs --noheadings -o lv_name {files.POOL}").split()
     assert mirror(bed.b, "m-v")["other_node"]["devices"] == {"v": "/dev/spare/v"}
+
+
+def make_spare_pool(storage: StorageNode) -> None:
+    """A pool on a disk that knows which of its blocks were given back."""
+    disk = "modprobe scsi_debug dev_size_mb=192 delay=0 lbpu=1 lbprz=1; modprobe sd_mod"
+    sh(storage, f"{disk}; until [ -b /dev/sda ]; do sleep 0.1; done")
+    storage.api.change("POST", "/v1/pools", {"name": "spare", "disks": ["/dev/sda"]})
+
+
+def mapped_blocks(storage: StorageNode) -> int:
+    """How many blocks of 512 bytes the disk of the pool `spare` keeps."""
+    ranges = sh(storage, "cat /sys/bus/pseudo/drivers/scsi_debug/map").strip().split(",")
+    return sum(int(last) - int(first) + 1 for first, _, last in (each.partition("-") for each in ranges))
+
+
+def test_what_is_discarded_is_given_back_on_both_sides(bed: Bed) -> None:
+    make_spare_pool(bed.b)
+    bed.a.api.change("POST", "/v1/volumes", {"pool": "spare", "name": "t", "size_bytes": 16 * MIB, "kind": "iscsi"})
+    bed.a.api.change("POST", "/v1/mirrors", {"name": "m-t", "volumes": ["t"], "first_sync": "zero"})
+    minor = minor_of(bed.a, "m-t")
+    sh(bed.a, f"{DRBDSETUP} primary {minor}")
+    before = [mapped_blocks(storage) for storage in (bed.a, bed.b)]
+    sh(bed.a, f"dd if=/dev/urandom of=/dev/drbd{minor} bs=1M count=8 oflag=direct status=none")
+    written = [mapped_blocks(storage) for storage in (bed.a, bed.b)]
+    sh(bed.a, f"blkdiscard --offset {MIB} --length {4 * MIB} /dev/drbd{minor}")
+    after = [mapped_blocks(storage) for storage in (bed.a, bed.b)]
+    print(f"blocks mapped on a and b: {before}, {written} when written, {after} when discarded")
+    for w, left in zip(written, after, strict=True):
+        assert w - left == 4 * MIB // 512
+    for storage in (bed.a, bed.b):
+        zeros = sh(storage, "dd if=/dev/spare/t bs=1M skip=1 count=4 iflag=direct status=none | tr -d '\\0' | wc -c")
+        assert zeros.strip() == "0"
+    sh(bed.a, f"{DRBDSETUP} secondary {minor}")
+    assert bed.a.api.change("POST", "/v1/mirrors/m-t/verify")["result"]["is_equal"]
 
 
 def lower_of(storage: StorageNode) -> str:
@@ -327,8 +360,8 @@ def mirror_of_two(a: StorageNode, destination: str) -> None:
 
 def test_all_of_it_can_be_taken_apart(bed: Bed) -> None:
     """Last: what the tests above have made goes again, and nothing is left in the kernels."""
-    for name in ("v", "s"):
+    for name in ("v", "s", "t"):
         bed.a.api.change("DELETE", f"/v1/mirrors/m-{name}?confirm=m-{name}")
     for storage in (bed.a, bed.b):
         assert "cs:" not in sh(storage, "grep -v Unconfigured /proc/drbd || true")
-        assert {volume["name"] for volume in storage.api.items("/v1/volumes")} == {"v", "s"}
+        assert {volume["name"] for volume in storage.api.items("/v1/volumes")} == {"v", "s", "t"}

@@ -11,8 +11,8 @@ import pytest
 
 from lab import Lab, Node
 from lab.layout import CHECKOUT
-from tests.lab.product import blank
-from tests.lab.worker import PYTHON, environment
+from tests.lab.product import blank, leave_blank
+from tests.lab.worker import FEW_PLUGINS, PYTHON, environment
 
 ENVIRONMENT = environment("plugins/volume_lvm")
 TESTS = "plugins/volume_lvm/tests"
@@ -30,7 +30,7 @@ def node(lab_bed: Lab) -> Iterator[Node]:
     """Node a, both storage nodes being blank before and after."""
     blank(lab_bed)
     yield lab_bed.node("a")
-    blank(lab_bed)
+    leave_blank(lab_bed)
 
 
 def half(node: Node, name: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def run_on(node: Node, *chosen: str) -> None:
     node.run(["modprobe", "scsi_debug", "dev_size_mb=256", "delay=0"])
     node.run(["modprobe", "sd_mod"])
     node.run(["sh", "-c", "until [ -b /dev/sda ]; do sleep 0.1; done"], timeout_s=10)
-    argv = [PYTHON, "-m", "pytest", "--quiet", "--timeout=60", "--tb=short", *chosen]
+    argv = [PYTHON, "-m", "pytest", "--quiet", "--timeout=60", "--tb=short", *FEW_PLUGINS, *chosen]
     environment = {**ENVIRONMENT, "HOLDFAST_TEST_DISKS": f"{node.device('data')} /dev/sda"}
     done = node.run(argv, env=environment, cwd=str(CHECKOUT), timeout_s=KIT_WITHIN_S, check=False)
     print(done.stdout.decode(), done.stderr.decode())
