@@ -15,6 +15,7 @@ from holdfast.services.jobs import Jobs
 from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides, choose_numbers
 from holdfast.services.mirror_waits import MirrorWaits
+from holdfast.services.mirror_zeroing import proof, zero_both
 from holdfast.services.mirrors import FirstSync, Mirrors
 from holdfast.services.partner import SLOW_S, VERY_SLOW_S, PartnerLink
 from holdfast.services.steps import JobContext, JobDefinition, Step
@@ -171,14 +172,8 @@ class MirrorJobs:
 
     async def _zero(self, job: JobContext) -> None:
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
-            await self._ask(job, "mirror.zero", timeout_s=VERY_SLOW_S)
-            await self._sides.zero(self._document(job))
-            proof = [
-                f"every byte of {member.devices[node]} on {node} was zeroed by this job, before anybody had access"
-                for member in self._document(job).members
-                for node in sorted(member.devices)
-            ]
-            job.facts["proof"] = proof
+            await zero_both(job, self._document(job), self._sides, self._partner)
+            job.facts["proof"] = proof(self._document(job))
             await job.log("both sides were made to read zero, so the first sync can be skipped")
 
     async def _connect(self, job: JobContext) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -165,10 +166,13 @@ class MirrorSides:
             )
         return devices
 
-    async def zero(self, document: MirrorDocument) -> None:
-        """Make this side's volumes read zero. The caller has proof that nobody's data is on them."""
+    async def zero(self, document: MirrorDocument, tell: Callable[[str, int, int], None]) -> None:
+        """Make this side's volumes read zero, telling `tell(volume, done_bytes, size_bytes)`.
+
+        The caller has proof that nobody's data is on them.
+        """
         for volume in (await self.spec(document)).volumes:
-            await self._drivers.mirror().zero(volume.device, lambda done, size: None)
+            await self._drivers.mirror().zero(volume.device, partial(tell, volume.volume))
 
     async def attach(self, document: MirrorDocument) -> None:
         """Write the metadata if there is none yet, and configure the mirror in the kernel."""
