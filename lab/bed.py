@@ -64,14 +64,15 @@ class Lab:
                 disks.forget(layout)
                 shutil.rmtree(layout.root, ignore_errors=True)
             layout.make_root()
-            disks.place(layout, parsed)
             layout.topology_copy.write_bytes((topology or DEFAULT_FILE).read_bytes())
+            # Before there is anything that it would have to clear away.
             lab = cls(layout, parsed, keeper.spawn(layout, handle))
         finally:
             if handle is not None:
                 os.close(handle)
         try:
             lab.waited_s = waited_s
+            disks.place(layout, parsed)
             lab._bring_up()
         except BaseException:
             lab.stop()
@@ -91,10 +92,13 @@ class Lab:
 
         Disks in memory go too, unless the lab was detached: nobody is to lose memory to a lab that is over.
         """
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            os.close(pipe)
         keeper.dismiss(self.layout)
+        if pipe is not None:
+            # A keeper that was only just started is ended before it knows what to clear away.
+            disks.forget(self.layout)
 
     def detach(self) -> None:
         """Let the lab outlive this process; `stop` of an attached one ends it."""

@@ -25,8 +25,9 @@ def place(layout: Layout, topology: Topology, memory: Path = MEMORY) -> None:
     layout.disks.unlink(missing_ok=True)  # its memory did not survive a boot of the host
     if _fits(topology, memory):
         inside = memory / f"holdfast-lab-{layout.id}"
-        inside.mkdir(mode=0o700, exist_ok=True)
+        # The link first: by it whoever clears up finds the directory.
         layout.disks.symlink_to(inside)
+        inside.mkdir(mode=0o700, exist_ok=True)
     else:
         layout.disks.mkdir()
 

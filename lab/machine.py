@@ -66,9 +66,9 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
 def set_niceness(machine: Process, niceness: int) -> None:
     """Weigh a machine against whatever else runs here, as nice(1) weighs processes of one session (sched(7)).
 
-    Where the kernel does not group processes by session, it changes nothing.
+    Where the kernel does not group processes by session, or keeps that to itself, it changes nothing.
     """
-    with suppress(FileNotFoundError, ProcessLookupError):
+    with suppress(OSError):
         Path(f"/proc/{machine.pid}/autogroup").write_text(f"{niceness}")
 
 

@@ -143,6 +143,24 @@ def test_a_cable_that_is_out_stays_out_across_a_boot(lab_bed: Lab) -> None:
     assert not pings(node, lab_bed.node("a").address("replication"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group processes by session")
+def test_a_node_is_weighed_against_others_also_after_a_boot(lab_bed: Lab) -> None:
+    node = lab_bed.node("a")
+
+    def weight() -> str:
+        assert node.machine is not None
+        return Path(f"/proc/{node.machine.pid}/autogroup").read_text().split(" ", 1)[1].strip()
+
+    assert weight() == "nice 0"
+    node.set_niceness(-10)
+    assert weight() == "nice -10"
+    node.cut()
+    node.boot()
+    assert weight() == "nice -10"
+    node.set_niceness(0)
+    assert weight() == "nice 0"
+
+
 def test_the_ping_host_answers_until_its_cable_is_pulled(lab_bed: Lab) -> None:
     node, address = lab_bed.node("a"), lab_bed.address("ping", "client")
     assert pings_soon(node, address)
