@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from holdfast.errors import UnavailableError
+from holdfast.errors import BusyError, UnavailableError
+from holdfast.services.documents import ReplicationMode
 from tests.composed.appliance import Appliance, Refused
 from tests.composed.test_the_main_job import MIB, Nodes
 
@@ -130,7 +133,9 @@ async def test_what_may_hold_data_is_not_zeroed_because_it_was_chosen(nodes: Nod
     assert [reason["field"] for reason in refused.value.problem["reasons"]] == ["first_sync"]
 
 
-async def test_one_that_another_mirror_takes_meanwhile_is_left_as_it_is(nodes: Nodes) -> None:
+async def test_one_that_another_mirror_takes_meanwhile_is_left_as_it_is(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = nodes
     await make_volume(a, "here")
     await make_volume(b, "there")
@@ -143,7 +148,7 @@ async def test_one_that_another_mirror_takes_meanwhile_is_left_as_it_is(nodes: N
         await b.mechanisms.volumes.create_metadata("main", "there", MIB)
         return await make_volumes(document)
 
-    sides.make_volumes = be_late  # type: ignore[method-assign]
+    monkeypatch.setattr(sides, "make_volumes", be_late)
     with pytest.raises(Refused, match="no free destination any more"):
         await make_mirror(a, here="there")
     assert (await b.get("/v1/volumes/there"))["used_by"] == []
@@ -152,7 +157,9 @@ async def test_one_that_another_mirror_takes_meanwhile_is_left_as_it_is(nodes: N
     assert await a.items("/v1/mirrors") == await b.items("/v1/mirrors") == []
 
 
-async def test_a_chosen_one_whose_mirror_failed_is_marked_as_no_copy(nodes: Nodes) -> None:
+async def test_a_chosen_one_whose_mirror_failed_is_marked_as_no_copy(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = nodes
     await make_volume(a, "here")
     await make_volume(b, "there")
@@ -161,11 +168,10 @@ async def test_a_chosen_one_whose_mirror_failed_is_marked_as_no_copy(nodes: Node
     async def fail(document: Any) -> Any:
         raise UnavailableError("of a test")
 
-    sides, attach = a.system.services.sides, a.system.services.sides.attach
-    sides.attach = fail  # type: ignore[method-assign]
-    with pytest.raises(Refused, match="of a test"):
-        await make_mirror(a, here="there")
-    sides.attach = attach  # type: ignore[method-assign]
+    with monkeypatch.context() as patched:
+        patched.setattr(a.system.services.sides, "attach", fail)
+        with pytest.raises(Refused, match="of a test"):
+            await make_mirror(a, here="there")
     await set_mode(b, "there", "none")
     assert "no usable data" in (await b.get("/v1/volumes/there"))["drift"][0]
     target = {"name": "t", "units": [{"lun": 1, "volume": "there"}], "is_open": True}
@@ -178,3 +184,42 @@ async def test_a_chosen_one_whose_mirror_failed_is_marked_as_no_copy(nodes: Node
     await a.change("DELETE", "/v1/mirrors/m?confirm=m")
     await set_mode(b, "there", "none")
     assert (await b.get("/v1/volumes/there"))["drift"] == []
+
+
+async def test_of_two_mirrors_made_at_once_only_one_gets_the_volume(nodes: Nodes) -> None:
+    a, b = nodes
+    for name in ("one", "two"):
+        await make_volume(a, name)
+    await make_volume(b, "there")
+    await set_mode(b, "there", "destination")
+
+    async def mirror(name: str) -> Any:
+        body = {"name": f"m-{name}", "volumes": [name], "first_sync": "full", "destination_volumes": {name: "there"}}
+        return await a.change("POST", "/v1/mirrors", body)
+
+    ends = await asyncio.gather(mirror("one"), mirror("two"), return_exceptions=True)
+    assert [isinstance(end, Refused) for end in ends].count(True) == 1
+    [made] = await a.items("/v1/mirrors")
+    assert made["is_in_sync"]
+    assert (await b.get("/v1/volumes/there"))["used_by"] == [f"mirror:{made['name']}"]
+    assert ("main", "there") in b.mechanisms.volumes.metadata
+
+
+async def test_a_mode_that_could_not_be_set_takes_nothing_from_a_mirror_that_came_between(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, b = nodes
+    await make_volume(b, "files", size_mib=64, kind="nas")
+    kept, unmount = b.system.services.volumes, b.mechanisms.volumes.unmount
+
+    async def be_in_use(directory: str) -> None:
+        document = await kept.document("files")
+        await b.system.ground.documents.volumes.put("files", replace(document, claimed_for="mirror:other"))
+        monkeypatch.setattr(b.mechanisms.volumes, "unmount", unmount)
+        raise BusyError("a file is open")
+
+    monkeypatch.setattr(b.mechanisms.volumes, "unmount", be_in_use)
+    with pytest.raises(Refused, match="a file is open"):
+        await set_mode(b, "files", "destination")
+    after = await kept.document("files")
+    assert (after.replication_mode, after.mirror) == (ReplicationMode.NONE, "other")

@@ -55,6 +55,8 @@ class MirrorSides:
         self._address = replication_address
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One change of a mirror's side at a time: bringing one back must not meet the partner that takes it apart."""
+        self._claiming = asyncio.Lock()
+        """Of two mirrors that are made at the same time only one gets a volume."""
 
     async def own_address(self) -> str:
         """This node's address for replication. Raises RefusedError when the settings name none."""
@@ -105,7 +107,8 @@ class MirrorSides:
         for member in document.members:
             mine = f"mirror:{document.name}"
             if self._node in member.names:
-                devices[member.volume] = await self._claim(member, mine)
+                async with self._claiming:
+                    devices[member.volume] = await self._claim(member, mine)
                 continue
             kept = await self._volumes.find(member.volume)
             if kept is not None and kept.document.made_for != mine:

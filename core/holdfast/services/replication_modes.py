@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holdfast.errors import ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, RefusedError
-from holdfast.hooks.volume import VolumeKind
+from holdfast.errors import HoldfastError, InvalidError, Reason, RefusedError
+from holdfast.hooks.volume import Volume, VolumeKind
 from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import ReplicationMode, VolumeDocument
+from holdfast.services.documents import Dependent, ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
@@ -55,10 +55,11 @@ class ReplicationModes:
         self._dependents = dependents
         self._partner = partner
         steps = (
-            # Recorded first: after a restart the reconciler would mount what was unmounted.
+            # As long as it is no destination no mirror of the partner's can have begun to use it.
+            Step("clear the metadata", self._clear),
+            # Before it is unmounted: after a restart the reconciler would mount it again.
             Step("record", self._record, self._unrecord),
             Step("unmount", self._unmount, self._mount_as_before),
-            Step("clear the metadata", self._clear),
             Step("mount", self._mount),
         )
         jobs.define(JobDefinition("volume.set-mode", steps))
@@ -77,20 +78,20 @@ class ReplicationModes:
 
         async def check() -> None:
             document = await self._kept.get(name)
-            users = await self._dependents.of_volume(name)
-            if mode is not ReplicationMode.DESTINATION:
-                users = tuple(user for user in users if user.noun == "mirror")
+            is_given_up = mode is ReplicationMode.DESTINATION
+            users = await (self._dependents.of_volume(name) if is_given_up else self._mirrors_of(name))
             refuse_if_used(f"the volume {name}", users)
-            snapshots = [s.name for s in await self._drivers.volume().list_snapshots(document.pool) if s.volume == name]
-            if mode is ReplicationMode.DESTINATION and snapshots:
-                text = f"the volume {name} has the snapshots {', '.join(snapshots)}"
-                raise ConflictError(text, reasons=[Reason("has-snapshots", text, "delete the snapshots first")])
+            if is_given_up:
+                await self._volumes.refuse_snapshots(document)
 
         if validate_only:
             await check()
             return None
         parameters = {"name": name, "mode": mode, "clear_metadata": clear_metadata}
         return await self._jobs.start("volume.set-mode", f"volume:{name}", parameters, check=check)
+
+    async def _mirrors_of(self, name: str) -> tuple[Dependent, ...]:
+        return tuple(user for user in await self._dependents.of_volume(name) if user.noun == "mirror")
 
     async def _record(self, job: JobContext) -> None:
         document = await self._kept.get(job.parameters["name"])
@@ -99,8 +100,12 @@ class ReplicationModes:
 
     async def _unrecord(self, job: JobContext) -> None:
         if "before" in job.facts:
-            before = from_plain(VolumeDocument, job.facts["before"])
-            await self._kept.put(before.name, before)
+            # Only what the job changed: a mirror may have taken the volume meanwhile.
+            document, before = await self._kept.get(job.parameters["name"]), self._before(job)
+            await self._kept.put(document.name, replace(document, replication_mode=before.replication_mode))
+
+    def _before(self, job: JobContext) -> VolumeDocument:
+        return from_plain(VolumeDocument, job.facts["before"])
 
     async def _unmount(self, job: JobContext) -> None:
         document = await self._kept.get(job.parameters["name"])
@@ -108,11 +113,12 @@ class ReplicationModes:
             await self._drivers.volume().unmount(str(self._volumes.directory(document)))
 
     async def _mount_as_before(self, job: JobContext) -> None:
-        await self._mount_if_its_own(from_plain(VolumeDocument, job.facts["before"]))
+        await self._mount_if_its_own(self._before(job))
 
     async def _clear(self, job: JobContext) -> None:
         if job.parameters["clear_metadata"]:
             document = await self._kept.get(job.parameters["name"])
+            refuse_if_used(f"the volume {document.name}", await self._mirrors_of(document.name))
             await self._drivers.volume().delete_metadata(document.pool, document.name)
 
     async def _mount(self, job: JobContext) -> None:
@@ -135,25 +141,34 @@ class ReplicationModes:
         Raises NotFoundError, ConflictError without a partner, and UnavailableError when it does not answer.
         """
         document = await self._kept.get(name)
-        size_bytes = (await self._drivers.volume().get_volume(document.pool, name)).size_bytes
-        found = from_plain(tuple[Candidate, ...], await self._partner.call("volume.candidates", {}))
+        return await self._judged(document, await self._candidates())
+
+    async def _candidates(self) -> tuple[Candidate, ...]:
+        return from_plain(tuple[Candidate, ...], await self._partner.call("volume.candidates", {}))
+
+    async def _judged(self, document: VolumeDocument, found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        size_bytes = (await self._drivers.volume().get_volume(document.pool, document.name)).size_bytes
         return tuple(replace(c, reasons=(*c.reasons, *_mismatches(document, size_bytes, c))) for c in found)
 
     async def refuse_unfit(self, chosen: Mapping[str, str], volumes: Sequence[str], *, is_zeroed: bool) -> None:
         """Refuse what cannot be the other side of one of `volumes`, by volume; all reasons name their field."""
+        if not chosen:
+            return
+        found = await self._candidates()
         for volume, destination in chosen.items():
             if volume not in volumes:
                 text, remedy = f"{volume} is none of the volumes to be mirrored", "name it in volumes, too"
                 raise InvalidError(text, reasons=[Reason("not-mirrored", text, remedy, _field(volume))])
-            await self._refuse_unfit(volume, destination, is_zeroed=is_zeroed)
+            judged = await self._judged(await self._kept.get(volume), found)
+            self._refuse_unfit(volume, destination, judged, is_zeroed=is_zeroed)
         if len(set(chosen.values())) < len(chosen):
             text = "a destination volume is named twice"
             raise InvalidError(text, reasons=[Reason("twice", text, "name each once", "destination_volumes")])
 
-    async def _refuse_unfit(self, volume: str, destination: str, *, is_zeroed: bool) -> None:
-        found = {candidate.name: candidate for candidate in await self.destinations(volume)}
-        if (candidate := found.get(destination)) is None:
-            usable = ", ".join(name for name, each in found.items() if not each.reasons) or "none is usable"
+    def _refuse_unfit(self, volume: str, destination: str, judged: Sequence[Candidate], *, is_zeroed: bool) -> None:
+        candidate = next((each for each in judged if each.name == destination), None)
+        if candidate is None:
+            usable = ", ".join(each.name for each in judged if not each.reasons) or "none is usable"
             text, remedy = f"{self._partner.name} has no volume {destination}", f"name one of: {usable}"
             raise InvalidError(text, reasons=[Reason("unknown-volume", text, remedy, _field(volume))])
         if candidate.reasons:
@@ -165,9 +180,11 @@ class ReplicationModes:
             raise RefusedError(text, reasons=[Reason("not-blank", text, "use first_sync full", "first_sync")])
 
     async def _on_candidates(self, body: dict[str, Any], job_id: str | None) -> Any:
-        return to_plain(tuple([await self._candidate(each) for each in (await self._kept.all()).values()]))
+        actual = {(volume.pool, volume.name): volume for volume in await self._drivers.volume().list_volumes()}
+        kept = (await self._kept.all()).values()
+        return to_plain(tuple([await self._candidate(each, actual.get((each.pool, each.name))) for each in kept]))
 
-    async def _candidate(self, document: VolumeDocument) -> Candidate:
+    async def _candidate(self, document: VolumeDocument, actual: Volume | None) -> Candidate:
         reasons = [
             Reason("in-use", f"the {user.noun} {user.name} uses it", f"delete the {user.noun} {user.name} first")
             for user in await self._dependents.of_volume(document.name)
@@ -175,17 +192,14 @@ class ReplicationModes:
         if document.replication_mode is not ReplicationMode.DESTINATION:
             text = f"its replication mode is {document.replication_mode.value}"
             reasons.append(Reason("not-destination", text, "set it to destination there: what is on it is given up"))
-        try:
-            size_bytes = (await self._drivers.volume().get_volume(document.pool, document.name)).size_bytes
-        except NotFoundError:
-            size_bytes = document.size_bytes
+        if actual is None:
             text = f"it is not in the pool {document.pool}: it was removed from outside"
             reasons.append(Reason("gone", text, "delete it there, and make it again"))
         return Candidate(
             document.name,
             document.pool,
             document.kind,
-            size_bytes,
+            document.size_bytes if actual is None else actual.size_bytes,
             document.replication_mode,
             document.is_blank,
             tuple(reasons),

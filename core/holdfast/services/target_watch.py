@@ -133,7 +133,10 @@ class TargetWatch:
         driver = self._drivers.target()
         if not self._is_carried(document) or not await driver.serves(document.iqn):
             return None
-        found = await driver.read_reservations([unit.serial for unit in document.units])
+        try:
+            found = await driver.read_reservations([unit.serial for unit in document.units])
+        except HoldfastError:  # the log says why, and the other targets are shown all the same
+            return False
         return all(self._sent.get(unit.serial, (None, 0.0))[0] == unit.text for unit in found)
 
     def _is_carried(self, document: TargetDocument) -> bool:

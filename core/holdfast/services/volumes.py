@@ -201,10 +201,7 @@ class Volumes:
         async def check() -> None:
             document = await self._kept.get(name)
             refuse_if_used(f"the volume {name}", await self._dependents.of_volume(name))
-            snapshots = [s for s in await self._drivers.volume().list_snapshots(document.pool) if s.volume == name]
-            if snapshots:
-                text = f"the volume {name} has the snapshots {', '.join(s.name for s in snapshots)}"
-                raise ConflictError(text, reasons=[Reason("has-snapshots", text, "delete the snapshots first")])
+            await self.refuse_snapshots(document)
 
         if validate_only:
             await check()
@@ -212,6 +209,13 @@ class Volumes:
         document = await self._kept.get(name)
         parameters = {"name": name, "pool": document.pool, "kind": document.kind}
         return await self._jobs.start("volume.delete", f"volume:{name}", parameters, check=check)
+
+    async def refuse_snapshots(self, document: VolumeDocument) -> None:
+        """Raise ConflictError, naming them, for a volume with snapshots: they would go or be worthless with it."""
+        found = await self._drivers.volume().list_snapshots(document.pool)
+        if names := [snapshot.name for snapshot in found if snapshot.volume == document.name]:
+            text = f"the volume {document.name} has the snapshots {', '.join(names)}"
+            raise ConflictError(text, reasons=[Reason("has-snapshots", text, "delete the snapshots first")])
 
     async def mount_all(self) -> tuple[str, ...]:
         """Mount every NAS volume, as after a boot; return in sentences what could not be."""

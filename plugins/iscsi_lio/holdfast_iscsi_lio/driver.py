@@ -13,6 +13,7 @@ from holdfast.errors import (
     ConflictError,
     NotFoundError,
     Reason,
+    UnavailableError,
     VerificationError,
 )
 from holdfast.hooks.base import Can
@@ -196,7 +197,10 @@ class LioTargets(TargetDriver):
         def read() -> tuple[Reservations, ...]:
             return tuple(Reservations(serial, self._files.remember(serial)) for serial in serials)
 
-        return await asyncio.to_thread(read)
+        try:
+            return await asyncio.to_thread(read)
+        except OSError as reason:
+            raise UnavailableError(f"what is reserved could not be read and kept: {reason}") from reason
 
     async def keep_reservations(self, found: Reservations) -> None:
         """See TargetDriver."""

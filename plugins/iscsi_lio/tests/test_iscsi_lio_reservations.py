@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import HoldfastError, InvalidError
+from holdfast.errors import HoldfastError, InvalidError, UnavailableError
 from holdfast.testing.target import make_spec
 from holdfast_iscsi_lio.driver import LioTargets
 from holdfast_iscsi_lio.reservations import NONE, ReservationFiles, registrations
@@ -190,3 +190,10 @@ async def test_a_removed_target_leaves_no_reservation(
     await driver.read_reservations([SERIAL])
     await driver.remove(SPEC.name, SPEC.iqn)
     assert files.current(SERIAL) == ""
+
+
+async def test_what_cannot_be_kept_is_an_error_of_ours(driver: LioTargets, kernel_file: Path, tmp_path: Path) -> None:
+    register(kernel_file)
+    (tmp_path / "kept").write_text("no directory, as on a disk that takes nothing")
+    with pytest.raises(UnavailableError, match="could not be read and kept"):
+        await driver.read_reservations([SERIAL])
