@@ -223,3 +223,21 @@ async def test_a_mode_that_could_not_be_set_takes_nothing_from_a_mirror_that_cam
         await set_mode(b, "files", "destination")
     after = await kept.document("files")
     assert (after.replication_mode, after.mirror) == (ReplicationMode.NONE, "other")
+
+
+async def test_one_destination_for_two_volumes_is_refused(nodes: Nodes) -> None:
+    a, b = nodes
+    for name in ("one", "two"):
+        await make_volume(a, name)
+    await make_volume(b, "there")
+    await set_mode(b, "there", "destination")
+    body = {"name": "m", "volumes": ["one", "two"], "first_sync": "full"}
+    with pytest.raises(Refused, match="named twice") as refused:
+        await a.change("POST", "/v1/mirrors", {**body, "destination_volumes": {"one": "there", "two": "there"}})
+    assert refused.value.status == 400
+    for wrong in ({"one": "../there"}, {"one": 5}, {"-rf": "there"}, ["one"]):
+        with pytest.raises(Refused) as refused:
+            await a.change("POST", "/v1/mirrors", {**body, "destination_volumes": wrong})
+        assert all(reason["field"].startswith("destination_volumes") for reason in refused.value.problem["reasons"])
+    assert await a.items("/v1/mirrors") == []
+    assert (await b.get("/v1/volumes/there"))["used_by"] == []
