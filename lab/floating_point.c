@@ -16,6 +16,8 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+
+#include "traced.h"
 #include <unistd.h>
 
 #define WHOLE_AT_MOST (1 << 16)
@@ -99,6 +101,7 @@ long ptrace(enum __ptrace_request request, ...)
 		return call(request, pid, address, data);
 	default:
 		read_of = 0;
+		running = pid;
 		return call(request, pid, address, data);
 	}
 }

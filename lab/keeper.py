@@ -1,4 +1,4 @@
-"""The process that keeps a lab: holds the machine-wide lock, ticks the nodes, clears up at the end.
+"""The process that keeps a lab: holds the machine-wide lock, and clears up at the end.
 
 Whoever starts a lab holds the other end of a pipe. If that end closes without the word STAY, the
 starter has died, by Ctrl-C or worse, and the keeper takes the lab down. After STAY (`lab up`) the
@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from lab import disks, network
 from lab.errors import LabError
 from lab.layout import CHECKOUT, Layout
 from lab.processes import Process, wait_until
-from lab.ticker import Ticker
 
 # The lab's figures are only worth something while one lab at a time has the machine.
 LOCK = Path("/run/lock/holdfast-lab.lock")
@@ -143,7 +141,6 @@ def _main(root: str, reader: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     layout = Layout(Path(root))
     is_to_stay = False
-    threading.Thread(target=Ticker(layout).run, daemon=True).start()
     try:
         signal.signal(signal.SIGTERM, _on_terminate)
         is_to_stay = os.read(reader, 1) == STAY

@@ -12,7 +12,7 @@ from lab.layout import CACHE, make_ignored
 from lab.tools import call
 
 _PACKAGED = Path("/usr/lib/uml/modules")
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("floating_point.c", "timer.c"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("floating_point.c", "timer.c", "wakeup.c", "traced.h"))
 
 
 def release() -> str:
@@ -51,6 +51,7 @@ def prepare_library(cache: Path = CACHE) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             draft = cache / "draft.so"
-            call(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(draft), *map(str, _SOURCES)])
+            sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
+            call(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(draft), *sources])
             draft.rename(made)
     return made

@@ -1,4 +1,4 @@
-"""What linux.uml is started with: it may write floating point registers by halves, and no alarm is its last."""
+"""What linux.uml is started with: registers are written by halves, alarms are not the last, frames wake at once."""
 
 from __future__ import annotations
 
@@ -137,3 +137,79 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     made_at = first.stat().st_mtime_ns
     assert prepare_library(tmp_path) == first
     assert first.stat().st_mtime_ns == made_at
+
+
+# What is written to a pipe is a frame. Prints: signals that told of one that came while the node slept, and whether at
+# once; how many were found by a look that ended just before there was one; the signal that stopped a process which ran
+# on while a frame came: SIGALRM, or SIGSTOP if nobody stopped it for that.
+FRAMES = """
+import ctypes, os, select, signal, sys, threading, time
+
+libc = ctypes.CDLL(None)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+TRACEME, CONT, WALL = 0, 7, 0x40000000
+
+def look(timeout_ms):
+    return libc.epoll_wait(devices.fileno(), events, 8, timeout_ms)
+
+def later(seconds, action):
+    threading.Timer(seconds, action).start()
+
+events = ctypes.create_string_buffer(256)
+devices = select.epoll()
+reader, writer = os.pipe()
+devices.register(reader, select.EPOLLIN | select.EPOLLET)
+
+told = []
+signal.signal(signal.SIGIO, lambda number, frame: told.append(number))
+signal.signal(signal.SIGALRM, lambda number, frame: None)
+look(0)
+nothing = ctypes.create_string_buffer(128)
+signal.setitimer(signal.ITIMER_REAL, 0.4)
+later(0.05, lambda: os.write(writer, b"1"))
+start = time.monotonic()
+libc.sigsuspend(nothing)
+slept = time.monotonic() - start
+sleeper = [len(told), slept < 0.2]
+time.sleep(max(0, 0.45 - slept))
+look(0)
+
+later(0.08, lambda: os.write(writer, b"2"))
+found = look(50)
+look(100)
+
+child = os.fork()
+if child == 0:
+    libc.ptrace(TRACEME, 0, None, None)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while True:
+        pass
+os.waitpid(child, 0)
+try:
+    status = ctypes.c_int()
+    libc.ptrace(CONT, child, None, None)
+    os.write(writer, b"3")
+    later(0.05, lambda: look(0))
+    later(0.3, lambda: os.kill(child, signal.SIGSTOP))
+    libc.waitpid(child, ctypes.byref(status), WALL)
+    by = signal.Signals(os.WSTOPSIG(status.value)).name
+finally:
+    os.kill(child, signal.SIGKILL)
+print(*sleeper, found, by)
+"""
+
+
+def frames(**environment: str) -> list[str]:
+    """What became of three frames."""
+    argv = [sys.executable, "-S", "-c", FRAMES]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.split()
+
+
+def test_what_a_frame_wakes_runs_at_once(tmp_path: Path) -> None:
+    assert frames(LD_PRELOAD=str(prepare_library(tmp_path))) == ["1", "True", "1", "SIGALRM"]
+
+
+def test_without_it_a_frame_waits() -> None:
+    assert frames() == ["0", "False", "0", "SIGSTOP"]
