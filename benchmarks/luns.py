@@ -26,7 +26,7 @@ PROMISED = {
     "takeover: share of the raw limit": ("takeover_raw_s", "takeover_s", 1 / 1.25),
     "churn: times as fast as targetcli": ("churn_targetcli_s", "churn_s", 50.0),
     "churn: times as fast as rtslib": ("churn_rtslib_s", "churn_s", 1.5),
-    "churn: first LUN's time over the last's": ("churn_first_s", "churn_last_s", 1 / 1.2),
+    "churn: the first five LUNs' time over the last five's": ("churn_first_s", "churn_last_s", 1 / 1.2),
     "a no-op apply: times as fast as making them": ("make_s", "no_op_s", 10.0),
 }
 
