@@ -25,6 +25,8 @@ LOCAL: dict[str, Any] = {
     "units": [{"lun": 0, "volume": "alone"}],
     "access": [{"initiator": INITIATOR, "chap": CHAP}],
 }
+# What would be done by then if nothing kept it.
+WITHOUT_EFFECT_S = 0.5
 LOCAL_IQN = "iqn.2026-01.com.example.holdfast:lone"
 
 
@@ -38,6 +40,30 @@ async def refused(node: Appliance, method: str, path: str, body: Any = None) -> 
         await node.change(method, path, body)
     problem = caught.value.problem
     return caught.value.status, [reason["field"] for reason in problem["reasons"]], json.dumps(problem)
+
+
+class Held:
+    """An operation of a driver that, while this lasts, waits before it does anything."""
+
+    def __init__(self, driver: Any, operation: str) -> None:
+        self._driver, self._operation = driver, operation
+        self._go = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def __aenter__(self) -> Held:
+        act = getattr(self._driver, self._operation)
+
+        async def wait(*arguments: Any, **named: Any) -> Any:
+            self.reached.set()
+            await self._go.wait()
+            return await act(*arguments, **named)
+
+        setattr(self._driver, self._operation, wait)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._go.set()
+        delattr(self._driver, self._operation)
 
 
 @pytest.fixture
@@ -75,6 +101,30 @@ async def test_a_broken_target_keeps_no_other_from_being_served(a: Appliance) ->
     assert [shown[name]["this_node"] for name in ("lone", "second")] == ["absent", "active"]
     assert any("broken" in note for note in shown["lone"]["notes"])
     assert any("lone" in text for text in a.system.services.reconciler.drift)
+
+
+async def test_a_target_that_is_deleted_while_the_reconciler_serves_it_does_not_come_back(a: Appliance) -> None:
+    await a.change("POST", "/v1/targets", LOCAL)
+    async with Held(a.mechanisms.targets, "activate") as held:
+        passing = asyncio.create_task(a.system.services.reconciler.once())
+        await held.reached.wait()
+        deleting = asyncio.create_task(a.change("DELETE", "/v1/targets/lone?confirm=lone"))
+        await asyncio.wait([deleting], timeout=WITHOUT_EFFECT_S)
+    await asyncio.gather(passing, deleting)
+    assert a.mechanisms.targets.held_devices == set()
+
+
+async def test_a_volume_that_is_deleted_while_the_reconciler_mounts_it_goes(a: Appliance) -> None:
+    await make_volume(a, "files", "nas")
+    async with Held(a.mechanisms.volumes, "mount") as held:
+        passing = asyncio.create_task(a.system.services.reconciler.once())
+        await held.reached.wait()
+        deleting = asyncio.create_task(a.change("DELETE", "/v1/volumes/files?confirm=files"))
+        await asyncio.wait([deleting], timeout=WITHOUT_EFFECT_S)
+        assert not deleting.done()
+    await asyncio.gather(passing, deleting)
+    assert a.system.services.reconciler.drift == ()
+    assert a.mechanisms.volumes.mounts == {}
 
 
 async def test_no_secret_is_in_jobs_or_answers(a: Appliance) -> None:
@@ -149,43 +199,43 @@ async def test_a_session_tells_since_when_and_how_busy_it_is(a: Appliance) -> No
     assert (await a.get("/v1/targets/lone"))["sessions"][0]["first_seen_at"] > first["first_seen_at"]
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"portals": []}, "portals"),
-        ({"units": [{"lun": 1, "volume": "nothing"}]}, "units.0.volume"),
-        ({"units": [{"lun": 1, "volume": "files"}]}, "units.0.volume"),
-        ({"units": [{"lun": 1, "volume": "alone"}, {"lun": 1, "volume": "other"}]}, "units"),
-        ({"units": [{"lun": 256, "volume": "alone"}]}, "units.0.lun"),
-        ({"units": [{"lun": 1, "volume": "alone", "serial": "xyz"}]}, "units.0.serial"),
-        ({"units": [{"lun": 1, "volume": "alone", "vendor": "nine char"}]}, "units.0.vendor"),
-        ({"units": [{"lun": 1, "volume": "alone", "block_size_bytes": 513}]}, "units.0.block_size_bytes"),
-        ({"units": [{"lun": 1, "volume": "alone", "is_read_only": "yes"}]}, "units.0.is_read_only"),
-        ({"iqn": "iqn.2026.com"}, "iqn"),
-        ({"iqn": "iqn.2026-01.com.example:" + "x" * 102}, "iqn"),
-        ({"name": "n" * 32}, "name"),
-        ({"access": [{"initiator": "joe"}]}, "access.0.initiator"),
-        (
-            {"access": [{"initiator": INITIATOR, "chap": {"user": "joe", "password": "short"}}]},
-            "access.0.chap.password",
-        ),
-        ({"access": [{"initiator": INITIATOR, "chap": {"user": "joe"}}]}, "access"),
-        (
-            {"access": [{"initiator": INITIATOR, "chap": {**CHAP, "mutual_password": PASSWORD}}]},
-            "access.0.chap.mutual_password",
-        ),
-        ({"access": [{"initiator": INITIATOR, "cmdsn_depth": 513}]}, "access.0.cmdsn_depth"),
-        ({"initiator_groups": ["nobody"]}, "initiator_groups"),
-        ({"mirror": "none"}, "mirror"),
-    ],
-)
-async def test_bad_input_names_its_field_and_changes_nothing(a: Appliance, change: dict[str, Any], field: str) -> None:
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"portals": []}, "portals"),
+    ({"units": [{"lun": 1, "volume": "nothing"}]}, "units.0.volume"),
+    ({"units": [{"lun": 1, "volume": "files"}]}, "units.0.volume"),
+    ({"units": [{"lun": 1, "volume": "alone"}, {"lun": 1, "volume": "other"}]}, "units"),
+    ({"units": [{"lun": 256, "volume": "alone"}]}, "units.0.lun"),
+    ({"units": [{"lun": 1, "volume": "alone", "serial": "xyz"}]}, "units.0.serial"),
+    ({"units": [{"lun": 1, "volume": "alone", "vendor": "nine char"}]}, "units.0.vendor"),
+    ({"units": [{"lun": 1, "volume": "alone", "block_size_bytes": 513}]}, "units.0.block_size_bytes"),
+    ({"units": [{"lun": 1, "volume": "alone", "is_read_only": "yes"}]}, "units.0.is_read_only"),
+    ({"iqn": "iqn.2026.com"}, "iqn"),
+    ({"iqn": "iqn.2026-01.com.example:" + "x" * 102}, "iqn"),
+    ({"name": "n" * 32}, "name"),
+    ({"access": [{"initiator": "joe"}]}, "access.0.initiator"),
+    (
+        {"access": [{"initiator": INITIATOR, "chap": {"user": "joe", "password": "short"}}]},
+        "access.0.chap.password",
+    ),
+    ({"access": [{"initiator": INITIATOR, "chap": {"user": "joe"}}]}, "access"),
+    (
+        {"access": [{"initiator": INITIATOR, "chap": {**CHAP, "mutual_password": PASSWORD}}]},
+        "access.0.chap.mutual_password",
+    ),
+    ({"access": [{"initiator": INITIATOR, "cmdsn_depth": 513}]}, "access.0.cmdsn_depth"),
+    ({"initiator_groups": ["nobody"]}, "initiator_groups"),
+    ({"mirror": "none"}, "mirror"),
+]
+
+
+async def test_bad_input_names_its_field_and_changes_nothing(a: Appliance) -> None:
     await make_volume(a, "files", "nas")
-    _, fields, said = await refused(a, "POST", "/v1/targets", {**LOCAL, **change})
-    assert fields == [field], said
-    assert PASSWORD not in said
-    assert await a.items("/v1/targets") == []
-    assert await a.mechanisms.targets.list_iqns() == ()
+    for change, field in BAD:
+        _, fields, said = await refused(a, "POST", "/v1/targets", {**LOCAL, **change})
+        assert fields == [field], said
+        assert PASSWORD not in said
+        assert await a.items("/v1/targets") == [], change
+        assert await a.mechanisms.targets.list_iqns() == (), change
 
 
 async def test_what_another_target_has_is_taken(a: Appliance) -> None:

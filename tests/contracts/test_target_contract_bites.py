@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from holdfast.errors import NotFoundError
 from holdfast.hooks.target import Chap, Reservations, TargetDriver, TargetSession, TargetSpec, TargetState
 from holdfast.testing.memory_target import MemoryTargets
-from holdfast.testing.target import IsHeld, TargetContract, make_spec
+from holdfast.testing.target import IsHeld, TargetContract, file_maker, make_spec
 
 DEVICES = ("/dev/memory-1", "/dev/memory-2")
 
@@ -247,6 +250,32 @@ class KeepsReservationsWhileServing(MemoryTargets):
         self.reservations[found.serial] = found.text
 
 
+class IgnoresCaches(MemoryTargets):
+    async def stage(self, spec: TargetSpec) -> None:
+        await super().stage(replace(spec, units=tuple(replace(unit, has_write_cache=False) for unit in spec.units)))
+
+
+class MakesAbsentFiles(MemoryTargets):
+    def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
+        for unit in spec.units:
+            if unit.file_bytes is not None and not Path(unit.device).exists():
+                Path(unit.device).touch()
+                os.truncate(unit.device, unit.file_bytes)
+        super()._open(spec, already)
+
+
+class TakesFilesOfAnySize(MemoryTargets):
+    def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
+        units = tuple(
+            replace(unit, file_bytes=None if unit.file_bytes is None else Path(unit.device).stat().st_size)
+            for unit in spec.units
+            if unit.file_bytes is None or Path(unit.device).exists()
+        )
+        if len(units) < len(spec.units):
+            raise NotFoundError("there is no such file")
+        super()._open(replace(spec, units=units), already)
+
+
 FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (HoldsDevicesOnceStaged, "test_staging_holds_no_device"),
     (ServesOnceStaged, "test_a_staged_target_is_staged"),
@@ -284,18 +313,23 @@ FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (TakesAnyActiveForTheRightOne, "test_what_changed_is_found_different_in_an_active_target_too"),
     (ClosesNobody, "test_nobody_without_a_session_is_closed"),
     (KeepsDiscoverySecret, "test_discovery_is_asked_for_as_it_was_set"),
+    (IgnoresCaches, "test_a_file_is_served_and_reads_as_it_was_asked_for"),
+    (MakesAbsentFiles, "test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made"),
+    (TakesFilesOfAnySize, "test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made"),
     (KeepsReservationsWhileServing, "test_reservations_are_kept_while_the_unit_is_not_served_here"),
 ]
 
 SENTENCES = sorted(name for name in vars(TargetContract) if name.startswith("test_"))
 
 
-async def judge(driver: MemoryTargets, sentence: str) -> None:
+async def judge(driver: MemoryTargets, sentence: str, directory: Path) -> None:
     """Hold `driver` to one sentence of the kit, as pytest would."""
     fixtures: dict[str, object] = {
         "driver": driver,
         "spec": make_spec(DEVICES),
         "is_held": lambda device: device in driver.held_devices,
+        "make_file": file_maker(directory),
+        "has_write_cache": True,
     }
     test: Callable[..., object] = getattr(TargetContract(), sentence)
     outcome = test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
@@ -314,16 +348,16 @@ def rejected() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("faulty", "sentence"), FAULTY, ids=lambda value: getattr(value, "__name__", value))
-async def test_a_driver_with_one_fault_is_rejected(faulty: type[MemoryTargets], sentence: str) -> None:
+async def test_a_driver_with_one_fault_is_rejected(faulty: type[MemoryTargets], sentence: str, tmp_path: Path) -> None:
     driver: TargetDriver = faulty()
     assert isinstance(driver, MemoryTargets)
     with rejected():
-        await judge(driver, sentence)
+        await judge(driver, sentence, tmp_path)
 
 
 @pytest.mark.parametrize("sentence", sorted({sentence for _, sentence in FAULTY}))
-async def test_the_same_sentence_accepts_the_driver_without_the_fault(sentence: str) -> None:
-    await judge(MemoryTargets(), sentence)
+async def test_the_same_sentence_accepts_the_driver_without_the_fault(sentence: str, tmp_path: Path) -> None:
+    await judge(MemoryTargets(), sentence, tmp_path)
 
 
 def test_each_sentence_is_shown_to_bite() -> None:

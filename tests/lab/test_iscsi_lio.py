@@ -42,7 +42,7 @@ from tests.lab.iscsi import (
 )
 from tests.lab.worker import FEW_PLUGINS, PYTHON, environment
 
-pytestmark = [pytest.mark.lab(seconds=50), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab(seconds=67), pytest.mark.timeout(240)]
 
 ACTIVATE_WITHIN_S = 0.5
 LET_GO_WITHIN_S = 3.0

@@ -36,7 +36,7 @@ from tests.lab.iscsi import (
     write_load,
 )
 
-pytestmark = [pytest.mark.lab(seconds=35), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab(seconds=38), pytest.mark.timeout(120)]
 
 Nodes = tuple[Node, Node, Node]
 

@@ -17,7 +17,7 @@ from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
 
 _NUMBERS = {"block-size": "block_size_bytes", "optimal-blocks": "optimal_blocks"}
 _WORDS = {"serial": "serial", "vendor": "vendor", "product": "product"}
-_FLAGS = {"ro": "is_read_only", "unmap": "may_unmap"}
+_FLAGS = {"ro": "is_read_only", "unmap": "may_unmap", "write-cache": "has_write_cache"}
 
 
 @click.group()
@@ -48,7 +48,8 @@ def _content(function: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             required=True,
             metavar="LUN=VOLUME[,OPTION…]",
-            help="Such as 1=v1 or 1=v1,ro,unmap,serial=…,vendor=…,product=…,block-size=4096,optimal-blocks=N.",
+            help="Such as 1=v1 or 1=v1,ro,unmap,serial=…,vendor=…,product=…,block-size=4096,optimal-blocks=N. With "
+            "file I/O also write-cache: RISK, what an initiator did not flush is lost with the power or the node.",
         ),
         click.option("--allow-group", "groups", multiple=True, metavar="NAME", help="A group of initiators."),
         click.option("--open-to-everybody", "is_open", is_flag=True, help="Anybody may log in and write."),

@@ -42,6 +42,16 @@ class UnitSchema(Schema):
     optimal_blocks = fields.Integer(
         load_default=None, allow_none=True, strict=True, validate=validate.Range(min=1, max=2**31 - 1)
     )
+    has_write_cache = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={
+            "description": "of a volume with file I/O only: answer writes before they are on the disk. RISK: what an "
+            "initiator was told is written and did not flush is lost with the power or the node. Never in a "
+            "failover group"
+        },
+    )
 
 
 class TargetChangeSchema(Schema):

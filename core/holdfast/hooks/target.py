@@ -59,6 +59,7 @@ class LogicalUnit:
     name: str
     """The kernel object's name, unique on the pair."""
     device: str
+    """A block device, or with `file_bytes` a file: its absolute path."""
     serial: str
     """The unit serial number: 16 to 64 hexadecimal digits, for the NAA identifier is made of them; kept for ever."""
     vendor: str = "HOLDFAST"
@@ -71,6 +72,12 @@ class LogicalUnit:
     """Whether UNMAP and WRITE SAME with the unmap bit reach the device, which must support them then."""
     optimal_blocks: int | None = None
     """The longest transfer that the initiator is advised to make, in blocks of the unit; None: the device's own."""
+    file_bytes: int | None = None
+    """The size of the file that the unit is; None for a block device. A file that is absent, or of another size, is
+    never made or changed: `activate` refuses it (NotFoundError, ConflictError)."""
+    has_write_cache: bool = False
+    """Of a file only: answer a write before it is on the disk. The unit tells its initiators of the cache. What they
+    did not flush is lost with the node. Without it each write is on the disk before it is answered."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,10 @@ class Initiators:
             Step("let them in", self._apply, self._apply_before),
             Step("forget what it was", self._forget_before),
         )
-        delete = (Step("remove on the partner", self._delete_partner), Step("remove here", self._delete_here))
+        delete = (
+            Step("remove on the partner", self._delete_partner, is_final=True),
+            Step("remove here", self._delete_here),
+        )
         jobs.define(JobDefinition("initiator-group.set", put, on_failure=self._forget_new))
         jobs.define(JobDefinition("initiator-group.delete", delete))
 

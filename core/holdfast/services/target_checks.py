@@ -9,6 +9,7 @@ from holdfast.hooks.target import Fabric, fabric_of
 from holdfast.hooks.volume import VolumeKind
 from holdfast.services.dependents import refuse_destination
 from holdfast.services.documents import MirrorDocument, TargetDocument, VolumeDocument
+from holdfast.services.file_io import refuse_unit
 
 
 def _bad(code: str, text: str, remedy: str, field: str) -> InvalidError:
@@ -35,11 +36,12 @@ def refuse_foreign_volumes(
     for index, unit in enumerate(target.units):
         field = f"units.{index}.volume"
         if mirror is not None:
-            known = {member.volume for member in mirror.members}
+            known = {member.volume: member for member in mirror.members}
             if unit.volume not in known:
                 text = f"the volume {unit.volume} is not in the mirror {mirror.name}"
                 raise _bad("not-mirrored", text, f"name one of {', '.join(sorted(known))}", field)
-            if any(m.volume == unit.volume and m.kind is VolumeKind.NAS for m in mirror.members):
+            refuse_unit(unit, index, known[unit.volume].io_type, is_mirrored=True)
+            if known[unit.volume].kind is VolumeKind.NAS:
                 text = f"the volume {unit.volume} has a file system on it, which is mounted on {mirror.source}"
                 raise _bad("nas-volume", text, "name a volume of kind iscsi or fc", field)
             continue
@@ -51,6 +53,7 @@ def refuse_foreign_volumes(
             text = f"the volume {unit.volume} has a file system of this node's on it"
             raise _bad("nas-volume", text, "name a volume of kind iscsi or fc", field)
         refuse_destination(volume)
+        refuse_unit(unit, index, volume.io_type, is_mirrored=False)
         if volume.is_torn:
             text = f"the volume {unit.volume} is a copy that never was complete"
             raise _bad("torn", text, "name another, or set it to destination and mirror it once more", field)
@@ -97,6 +100,9 @@ def notes(target: TargetDocument) -> tuple[str, ...]:
         found.append("anybody who reaches a portal may log in and write, without a password")
     if not target.is_open and not target.access and not target.initiator_groups:
         found.append("nobody may log in: no initiator is named")
+    for unit in target.units:
+        if unit.has_write_cache:
+            found.append(f"LUN {unit.lun} has a write cache: what its initiators did not flush is lost with this node")
     if any(access.chap_user for access in target.access):
         found.append("some hypervisors do not support CHAP")
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from holdfast.errors import ConflictError, HoldfastError
@@ -48,6 +49,7 @@ class TargetJobs:
         self._targets = targets
         self._volumes = volumes
         self._secrets = secrets
+        self._jobs = jobs
         self._drivers = drivers
         self._partner = partner
         self._plans = plans
@@ -63,7 +65,10 @@ class TargetJobs:
             Step("serve", self._serve, self._serve_as_before),
             Step("forget what it was", self._forget_before),
         )
-        delete = (Step("remove on the partner", self._forget_partner), Step("remove here", self._delete_here))
+        delete = (
+            Step("remove on the partner", self._forget_partner, is_final=True),
+            Step("remove here", self._delete_here),
+        )
         jobs.define(JobDefinition("target.create", create))
         jobs.define(JobDefinition("target.change", change, on_failure=self._forget_new))
         jobs.define(JobDefinition("target.delete", delete))
@@ -78,18 +83,23 @@ class TargetJobs:
         """Have the kernel serve a target that is this node's alone."""
         for unit in document.units:
             await self._volumes.mark_used(unit.volume)
+            await self._volumes.refuse_unmounted(unit.volume)
         await self._drivers.target().activate(await self._plans.target(document))
 
     async def serve_all(self) -> tuple[str, ...]:
         """Serve every target that is this node's alone, as after a boot; return in sentences what could not be."""
         failed = []
-        for document in (await self._kept.all()).values():
-            if document.mirror is None:
-                try:
-                    await self.serve(document)
-                except Exception as reason:  # one broken target must not keep the others from being served
-                    failed.append(f"the target {document.name} is not served: {reason}")
+        for name in await self._kept.all():
+            try:
+                await self._jobs.locks.mend(f"target:{name}", partial(self._serve_kept, name))
+            except Exception as reason:  # one broken target must not keep the others from being served
+                failed.append(f"the target {name} is not served: {reason}")
         return tuple(failed)
+
+    async def _serve_kept(self, name: str) -> None:
+        kept = await self._kept.find(name)
+        if kept is not None and kept.document.mirror is None:
+            await self.serve(kept.document)
 
     async def adopt(self, document: TargetDocument) -> None:
         """Record a target, and tell the monitor."""

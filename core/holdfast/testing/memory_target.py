@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason
 from holdfast.hooks.base import Can
@@ -144,9 +145,13 @@ class MemoryTargets(TargetDriver):
     def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
         """Hold the devices of `spec` instead of those of `already`; all or none."""
         before = _devices(already) if already else set()
+        sizes = {unit.device: unit.file_bytes for unit in spec.units}
         for device in sorted(_devices(spec) - before):
-            if not self._can_open(device):
+            file_bytes = sizes[device]
+            if not (self._can_open(device) if file_bytes is None else Path(device).exists()):
                 raise NotFoundError(f"the device {device} cannot be opened")
+            if file_bytes not in (None, Path(device).stat().st_size if file_bytes else None):
+                raise ConflictError(f"the file {device} has not {file_bytes} bytes")
             if device in self.held_devices:
                 raise BusyError(f"the device {device} is in use")
         self.held_devices = self.held_devices - before | _devices(spec)

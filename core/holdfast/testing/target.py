@@ -6,9 +6,11 @@ Where the driver is not at work on this machine's own devices, override `devices
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,9 @@ from holdfast.hooks.target import (
 from holdfast.values import Secret, to_plain
 
 IsHeld = Callable[[str], bool]
+MakeFile = Callable[[int | None], str]
+
+FILE_BYTES = 4 << 20
 
 PASSWORD = "correct-horse-1"  # noqa: S105
 
@@ -52,6 +57,25 @@ def make_spec(devices: tuple[str, str]) -> TargetSpec:
         ),
         access=(InitiatorAccess("iqn.2026-01.org.holdfast.kit:client"),),
     )
+
+
+def file_unit(path: str, *, has_write_cache: bool = False) -> LogicalUnit:
+    """A unit that is a file of `FILE_BYTES`."""
+    serial = "0123456789abcdef0123456789abcde3"
+    return LogicalUnit(1, "first", path, serial, file_bytes=FILE_BYTES, has_write_cache=has_write_cache)
+
+
+def file_maker(directory: Path) -> MakeFile:
+    """See TargetContract.make_file."""
+
+    def make(size_bytes: int | None) -> str:
+        path = directory / "unit"
+        if size_bytes is not None:
+            path.touch()
+            os.truncate(path, size_bytes)
+        return str(path)
+
+    return make
 
 
 def make_other_spec() -> TargetSpec:
@@ -89,6 +113,11 @@ class TargetContract:
     def is_held(self) -> IsHeld:
         """Tell whether a device is held open by a target."""
         return is_held_exclusively
+
+    @pytest.fixture
+    def make_file(self, tmp_path: Path) -> MakeFile:
+        """Make a file of some size that a unit can be, and return its path; without a size only the path."""
+        return file_maker(tmp_path)
 
     @pytest.fixture
     def spec(self, devices: tuple[str, str]) -> TargetSpec:
@@ -231,6 +260,50 @@ class TargetContract:
     async def test_nobody_is_logged_in_to_a_fresh_target(self, driver: TargetDriver, spec: TargetSpec) -> None:
         await driver.activate(spec)
         assert await driver.list_sessions(spec.iqn) == ()
+
+    # Units that are files
+
+    @pytest.mark.parametrize("has_write_cache", [False, True])
+    async def test_a_file_is_served_and_reads_as_it_was_asked_for(
+        self, driver: TargetDriver, spec: TargetSpec, make_file: MakeFile, has_write_cache: bool
+    ) -> None:
+        unit = file_unit(make_file(FILE_BYTES), has_write_cache=has_write_cache)
+        wanted = dataclasses.replace(spec, units=(unit, spec.units[1]))
+        opposite = dataclasses.replace(unit, has_write_cache=not has_write_cache)
+        for staged in (wanted, dataclasses.replace(wanted, units=(opposite, spec.units[1])), wanted):
+            await driver.stage(staged)
+            assert await driver.state(staged) is TargetState.STAGED
+            assert as_sets(await driver.read(spec.iqn)) == as_sets(staged)
+        await driver.activate(wanted)
+        assert as_sets(await driver.read(spec.iqn)) == as_sets(wanted)
+        assert await driver.state(wanted) is TargetState.ACTIVE
+        for other in (
+            opposite,
+            dataclasses.replace(unit, block_size_bytes=4096),
+            spec.units[0],
+            unit,
+        ):
+            changed = dataclasses.replace(wanted, units=(other, spec.units[1]))
+            assert await driver.state(changed) is TargetState.PARTIAL
+            await driver.activate(changed)
+            assert await driver.state(changed) is TargetState.ACTIVE
+            assert as_sets(await driver.read(spec.iqn)) == as_sets(changed)
+
+    async def test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made(
+        self, driver: TargetDriver, spec: TargetSpec, make_file: MakeFile
+    ) -> None:
+        path = Path(make_file(None))
+        wanted = dataclasses.replace(spec, units=(file_unit(str(path)),))
+        with pytest.raises(NotFoundError):
+            await driver.activate(wanted)
+        assert not await asyncio.to_thread(path.exists)
+        make_file(FILE_BYTES // 2)
+        with pytest.raises(ConflictError):
+            await driver.activate(wanted)
+        assert await driver.state(wanted) is not TargetState.ACTIVE
+        make_file(FILE_BYTES)
+        await driver.activate(wanted)
+        assert await driver.state(wanted) is TargetState.ACTIVE
 
     # Deactivating
 

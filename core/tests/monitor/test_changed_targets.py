@@ -12,8 +12,10 @@ import pytest
 from holdfast.errors import NotFoundError
 from holdfast.hooks.failover import GroupPlan, MonitorPlan
 from holdfast.hooks.target import TargetSpec, TargetState
+from holdfast.loading.judging import Loaded
 from holdfast.monitor.host import PlanHost
 from holdfast.monitor.resources import Target
+from holdfast.services.drivers import Drivers
 from holdfast.services.plans import PLAN_VERSION, PlanFile, plan_path, read_plan
 from holdfast.testing.memory_drbd import Node
 from holdfast.testing.memory_mirror import MemoryMirrors
@@ -53,7 +55,8 @@ def host_of(state_dir: Path, first: PlanFile, targets: MemoryTargets) -> PlanHos
     found = read_plan(state_dir)
     assert found is not None
     node: Node = Pair().nodes["a"]
-    return PlanHost(state_dir, found, MemoryMirrors(node), targets)
+    drivers = Drivers(Loaded((), {"mirror": MemoryMirrors(node), "target": targets}))
+    return PlanHost(state_dir, found, drivers)
 
 
 async def test_a_changed_target_of_a_started_group_is_changed_and_serves_on(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from holdfast.errors import ConflictError, HoldfastError, InvalidError
 from holdfast.hooks.target import Portal
-from holdfast.hooks.volume import VolumeKind
-from holdfast.services.documents import AccessDocument, MirrorDocument, TargetDocument, UnitDocument, VolumeDocument
+from holdfast.hooks.volume import IoType, VolumeKind
+from holdfast.services.documents import (
+    AccessDocument,
+    MirrorDocument,
+    MirrorMember,
+    TargetDocument,
+    UnitDocument,
+    VolumeDocument,
+)
 from holdfast.services.target_checks import (
     notes,
     refuse_foreign_volumes,
@@ -25,8 +33,11 @@ LONE = TargetDocument(
 VOLUMES = {
     "v": VolumeDocument("v", "p", 1, VolumeKind.ISCSI),
     "files": VolumeDocument("files", "p", 1, VolumeKind.NAS),
+    "file": VolumeDocument("file", "p", 1, VolumeKind.ISCSI, io_type=IoType.FILE, file_bytes=1),
 }
 MIRROR = MirrorDocument("m", "a", "b", (), 7790, {}, is_started=True)
+
+MEMBERS = replace(MIRROR, members=(MirrorMember("v", 1, 1, {}, {}, {}),))
 
 
 def fields(error: HoldfastError) -> list[str | None]:
@@ -48,6 +59,38 @@ def test_nothing_is_named_twice(change: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidError) as refused:
         refuse_twice(replace(LONE, **change))  # type: ignore[arg-type]
     assert fields(refused.value) == [field]
+
+
+@pytest.mark.parametrize(
+    ("volume", "mirror", "change", "refused_field"),
+    [
+        ("file", None, {}, None),
+        ("file", None, {"has_write_cache": True}, None),
+        ("file", None, {"is_read_only": True}, "units.0.is_read_only"),
+        ("file", None, {"may_unmap": True}, "units.0.may_unmap"),
+        ("v", None, {"is_read_only": True, "may_unmap": True}, None),
+        ("v", None, {"has_write_cache": True}, "units.0.has_write_cache"),
+        ("v", MEMBERS, {"has_write_cache": True}, "units.0.has_write_cache"),
+    ],
+)
+def test_what_a_file_cannot_be_and_what_only_a_file_can(
+    volume: str, mirror: MirrorDocument | None, change: dict[str, Any], refused_field: str | None
+) -> None:
+    target = replace(LONE, units=(UnitDocument(1, volume, "", **change),))
+    if refused_field is None:
+        refuse_foreign_volumes(target, mirror, VOLUMES, set())
+        return
+    with pytest.raises(InvalidError) as refused:
+        refuse_foreign_volumes(target, mirror, VOLUMES, set())
+    assert fields(refused.value) == [refused_field]
+    assert all(reason.remedy for reason in refused.value.reasons)
+
+
+def test_a_write_cache_is_noted() -> None:
+    cached = replace(LONE, units=(replace(LONE.units[0], has_write_cache=True),))
+    assert [note for note in notes(cached) if note not in notes(LONE)] == [
+        "LUN 1 has a write cache: what its initiators did not flush is lost with this node"
+    ]
 
 
 @pytest.mark.parametrize(

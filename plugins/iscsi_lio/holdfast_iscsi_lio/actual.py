@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TypeVar
 
 from holdfast.errors import UnavailableError
@@ -16,6 +17,8 @@ from holdfast_iscsi_lio.tree import (
     ACL_ATTRIBUTES,
     AS_MADE,
     CORE,
+    FILEIO,
+    IBLOCK,
     RESERVED,
     ROOTS,
     TPG_ATTRIBUTES,
@@ -28,7 +31,9 @@ from holdfast_iscsi_lio.tree import (
     Link,
     Tree,
     control_of,
+    control_of_file,
     is_ours,
+    kind_of,
     target_of,
 )
 
@@ -38,7 +43,24 @@ LOOKS = 5
 
 _SERIAL_LABEL = "T10 VPD Unit Serial Number: "
 _UDEV_PATH = re.compile(r"UDEV PATH: (\S+)")
+_FILE = re.compile(r"File: (\S+)  Size: (\d+)  Mode: (\S+)")
+"""target_core_file.c, fd_show_configfs_dev_params."""
 _READ_ONLY = re.compile(r"readonly: (\d)")
+
+
+@dataclass(frozen=True)
+class BackingFile:
+    """What a fileio backstore was configured with."""
+
+    path: str
+    size_bytes: int
+    has_write_cache: bool
+
+
+def file_of(info: str) -> BackingFile | None:
+    """The file of a fileio backstore by its `info`; None while it has none."""
+    found = _FILE.search(info)
+    return None if found is None else BackingFile(found[1], int(found[2]), found[3] != "O_DSYNC")
 
 
 def steadily(look: Callable[[], T]) -> T:
@@ -65,23 +87,34 @@ def read_iqns(kernel: KernelFs) -> tuple[str, ...]:
 
 
 def read_backstores(kernel: KernelFs) -> tuple[Backstore, ...]:
-    """Every iblock backstore of the kernel, foreign ones included."""
+    """Every backstore of blocks or of files in the kernel, foreign ones included."""
     found = []
     for hba in kernel.names(CORE):
-        if hba.startswith("iblock_"):
+        if kind_of(hba) in (IBLOCK, FILEIO):
             for name in kernel.names(f"{CORE}/{hba}"):
                 if name not in ("hba_info", "hba_mode"):
-                    path = f"{CORE}/{hba}/{name}"
-                    info = kernel.read(f"{path}/info")
-                    alias = kernel.read(f"{path}/alias")
-                    found.append(Backstore(f"{CORE}/{hba}", name, alias, bool(_UDEV_PATH.search(info)), info))
+                    found.append(read_backstore(kernel, f"{CORE}/{hba}/{name}"))
     return tuple(found)
 
 
-def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backstore, ...]) -> Tree:
+def read_backstore(kernel: KernelFs, path: str) -> Backstore:
+    """One backstore."""
+    info = kernel.read(f"{path}/info")
+    hba, _, name = path.rpartition("/")
+    is_configured = (_FILE if kind_of(hba) == FILEIO else _UDEV_PATH).search(info) is not None
+    return Backstore(hba, name, kernel.read(f"{path}/alias"), is_configured, info)
+
+
+def read_tree(
+    kernel: KernelFs,
+    iqn: str,
+    name: str | None,
+    stores: tuple[Backstore, ...],
+    luns: Collection[str] | None = None,
+) -> Tree:
     """All that belongs to a target, in the order of `wanted_tree`; empty if nothing does.
 
-    `stores` as from `read_backstores`; `name` is the target's, as for `is_ours`.
+    `stores` as from `read_backstores`; `name` is the target's, as for `is_ours`. With `luns` no other LUNs are read.
     """
     ours = [store for store in stores if is_ours(store, name, iqn)]
     items: list[Item] = []
@@ -98,8 +131,8 @@ def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backst
     tpgs = [f"{target}/{tpg}" for tpg in kernel.names(target) if tpg.startswith("tpgt_")]
     items.append(Directory(target))
     for tpg in tpgs:
-        items += _portal_group(kernel, tpg, fabric)
-    links = [item for tpg in tpgs for item in _links(kernel, tpg)]
+        items += _portal_group(kernel, tpg, fabric, luns)
+    links = [item for tpg in tpgs for item in _links(kernel, tpg, luns)]
     linked = {item.target for item in links if isinstance(item, Link)}
     # What is linked has had its registrations loaded, or taken in from initiators.
     items += [*enables, *(Attribute(f"{store}/{RESERVED}", "") for store in enabled if store not in linked), *links]
@@ -107,28 +140,34 @@ def read_tree(kernel: KernelFs, iqn: str, name: str | None, stores: tuple[Backst
 
 
 def _backstore(kernel: KernelFs, store: Backstore) -> list[Item]:
-    device = _UDEV_PATH.search(store.info)
-    read_only = _READ_ONLY.search(store.info)
-    control = control_of(device[1], is_read_only=bool(read_only and read_only[1] == "1")) if device else ""
     wwn = f"{store.path}/wwn"
     return [
         Directory(store.hba),
         Directory(store.path),
         Attribute(f"{store.path}/alias", store.alias),
-        Attribute(f"{store.path}/control", control),
+        Attribute(f"{store.path}/control", _control(store)),
         Attribute(f"{wwn}/vpd_unit_serial", kernel.read(f"{wwn}/vpd_unit_serial").removeprefix(_SERIAL_LABEL)),
         *(Attribute(f"{wwn}/{part}", kernel.read(f"{wwn}/{part}")) for part in ("vendor_id", "product_id", "revision")),
     ]
 
 
+def _control(store: Backstore) -> str:
+    """What it was configured with; nothing if it was not yet."""
+    if kind_of(store.path) == FILEIO:
+        file = file_of(store.info)
+        return "" if file is None else control_of_file(file.path, file.size_bytes, has_write_cache=file.has_write_cache)
+    device, read_only = _UDEV_PATH.search(store.info), _READ_ONLY.search(store.info)
+    return control_of(device[1], is_read_only=bool(read_only and read_only[1] == "1")) if device else ""
+
+
 def _tuning(kernel: KernelFs, store: str) -> list[Item]:
     values = {name: kernel.read(f"{store}/{name}") for name in TUNING}
-    if values["attrib/optimal_sectors"] == kernel.read(f"{store}/attrib/hw_max_sectors"):
+    if kind_of(store) == IBLOCK and values["attrib/optimal_sectors"] == kernel.read(f"{store}/attrib/hw_max_sectors"):
         values["attrib/optimal_sectors"] = AS_MADE
     return [Attribute(f"{store}/{name}", value) for name, value in values.items()]
 
 
-def _portal_group(kernel: KernelFs, tpg: str, fabric: Fabric) -> list[Item]:
+def _portal_group(kernel: KernelFs, tpg: str, fabric: Fabric, luns: Collection[str] | None) -> list[Item]:
     items: list[Item] = [Directory(tpg)]
     if fabric is Fabric.ISCSI:
         items += [Attribute(f"{tpg}/{part}", kernel.read(f"{tpg}/{part}")) for part in TPG_ATTRIBUTES]
@@ -140,10 +179,10 @@ def _portal_group(kernel: KernelFs, tpg: str, fabric: Fabric) -> list[Item]:
         items.append(Directory(f"{tpg}/acls/{initiator}"))
         if fabric is Fabric.ISCSI:
             items += _access(kernel, f"{tpg}/acls/{initiator}")
-    items += [Directory(f"{tpg}/lun/{lun}") for lun in kernel.names(f"{tpg}/lun")]
+    items += [Directory(f"{tpg}/lun/{lun}") for lun in _luns(kernel, f"{tpg}/lun", luns)]
     for initiator in initiators:
         acl = f"{tpg}/acls/{initiator}"
-        items += [Directory(f"{acl}/{lun}") for lun in _mapped(kernel, acl)]
+        items += [Directory(f"{acl}/{lun}") for lun in _luns(kernel, acl, luns)]
     return items
 
 
@@ -167,13 +206,13 @@ def _access(kernel: KernelFs, acl: str) -> list[Item]:
     return items
 
 
-def _links(kernel: KernelFs, tpg: str) -> list[Item]:
+def _links(kernel: KernelFs, tpg: str, luns: Collection[str] | None) -> list[Item]:
     items: list[Item] = []
-    for lun in kernel.names(f"{tpg}/lun"):
+    for lun in _luns(kernel, f"{tpg}/lun", luns):
         items += _links_in(kernel, f"{tpg}/lun/{lun}")
     for initiator in kernel.names(f"{tpg}/acls"):
         acl = f"{tpg}/acls/{initiator}"
-        for lun in _mapped(kernel, acl):
+        for lun in _luns(kernel, acl, luns):
             items += _links_in(kernel, f"{acl}/{lun}")
             # Reads empty while nothing is mapped.
             if protect := kernel.read(f"{acl}/{lun}/write_protect"):
@@ -181,13 +220,10 @@ def _links(kernel: KernelFs, tpg: str) -> list[Item]:
     return items
 
 
-def _mapped(kernel: KernelFs, acl: str) -> list[str]:
-    return [name for name in kernel.names(acl) if name.startswith("lun_")]
+def _luns(kernel: KernelFs, directory: str, luns: Collection[str] | None) -> list[str]:
+    names = kernel.names(directory)
+    return [name for name in names if name.startswith("lun_") and (luns is None or name in luns)]
 
 
 def _links_in(kernel: KernelFs, directory: str) -> list[Item]:
-    return [
-        Link(f"{directory}/{name}", kernel.link_target(f"{directory}/{name}"))
-        for name in kernel.names(directory)
-        if kernel.is_link(f"{directory}/{name}")
-    ]
+    return [Link(f"{directory}/{name}", kernel.link_target(f"{directory}/{name}")) for name in kernel.links(directory)]

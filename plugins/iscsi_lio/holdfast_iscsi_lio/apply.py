@@ -10,48 +10,59 @@ from collections.abc import Callable, Iterable
 
 from holdfast.errors import VerificationError
 from holdfast.system.kernelfs import KernelFs
+from holdfast.system.watching import Watch
 from holdfast.values import Secret
-from holdfast_iscsi_lio.actual import steadily
+from holdfast_iscsi_lio.actual import file_of, steadily
 from holdfast_iscsi_lio.faults import KernelRefusal, translated
 from holdfast_iscsi_lio.plan import MakeDirectory, MakeLink, RemoveDirectory, RemoveLink, Step, Write, plan
 from holdfast_iscsi_lio.threads import side_by_side
-from holdfast_iscsi_lio.tree import LIVE, Tree
+from holdfast_iscsi_lio.tree import FILEIO, LIVE, Tree, directories, kind_of
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 4
 """Of look and act. The second finds what another process changed meanwhile; more only serve a racing one."""
 
-_HBA = re.compile(r".*/core/iblock_\d+")
-_OPENS_DEVICE = re.compile(r".*/core/iblock_\d+/[^/]+/enable")
+_HBA = re.compile(r".*/core/(iblock|fileio)_\d+")
+_OPENS_DEVICE = re.compile(r".*/core/(iblock|fileio)_\d+/[^/]+/enable")
 
 
-def converge(kernel: KernelFs, look: Callable[[], tuple[Tree, Tree]]) -> int:
+def converge(kernel: KernelFs, look: Callable[[], tuple[Tree, Tree]], watch: Watch | None = None) -> int:
     """Make what is what is wanted; `look` returns both. Returns the number of steps taken.
 
+    The last look was at a tree that `watch`, if there is one, covers: what has changed since then, it will tell.
     Blocks as long as the kernel does. Raises the error of a step that fails twice, or
     VerificationError when the kernel does not keep what it accepted.
     """
     failed: Step | None = None
     taken = 0
+    covered: set[str] = set()
     for _ in range(ROUNDS):
-        steps = plan(*steadily(look))
-        if not steps:
+        if watch is not None:
+            watch.changes()
+        actual, wanted = steadily(look)
+        steps = plan(actual, wanted)
+        places = directories(wanted) if watch is not None else covered
+        if not steps and places <= covered:
             return taken
         try:
-            taken += _carry_out(kernel, steps)
+            taken += carry_out(kernel, steps)
         except KernelRefusal as refusal:
             # Someone else may have done it at the same moment: the next look tells.
             if refusal.step == failed:
                 raise translated(refusal) from refusal.reason
             failed = refusal.step
+        if watch is not None:
+            watch.cover(places)
+            covered = places
     remaining = plan(*steadily(look))
     if remaining:
         raise VerificationError(f"the kernel does not keep what was written: {remaining[0]} is still to be done")
     return taken
 
 
-def _carry_out(kernel: KernelFs, steps: Iterable[Step]) -> int:
+def carry_out(kernel: KernelFs, steps: Iterable[Step]) -> int:
+    """Take all steps in order; returns how many. Raises KernelRefusal at the first that fails."""
     taken = 0
     for is_opening, group in itertools.groupby(steps, key=_opens_device):
         batch = list(group)
@@ -84,6 +95,7 @@ def act(kernel: KernelFs, step: Step) -> None:
                 kernel.unlink(path)
             case Write(path, value):
                 _refuse_deadly(kernel, path)
+                _refuse_absent_file(kernel, path)
                 kernel.write(path, value.reveal() if isinstance(value, Secret) else value)
     except OSError as reason:
         raise KernelRefusal(step, reason) from reason
@@ -94,6 +106,16 @@ def _refuse_deadly(kernel: KernelFs, path: str) -> None:
     # iblock_configure_unmap), and the node is gone. Our order opens it first; another process may have made it afresh.
     if path.endswith(LIVE) and kernel.read(f"{path.rsplit('/', 2)[0]}/enable") != "1":
         raise OSError(errno.EAGAIN, "the backstore is not open")
+
+
+def _refuse_absent_file(kernel: KernelFs, path: str) -> None:
+    # The kernel would make the file (target_core_file.c, fd_configure_device: O_CREAT), as on a directory where nothing
+    # is mounted, and serve emptiness in the place of the data.
+    if _OPENS_DEVICE.fullmatch(path) and kind_of(path) == FILEIO:
+        if (found := file_of(kernel.read(f"{path.rpartition('/')[0]}/info"))) is None:
+            raise OSError(errno.EINVAL, "the backstore has no file")
+        if kernel.size_bytes(found.path) != found.size_bytes:
+            raise OSError(errno.EFBIG, "the file has another size")
 
 
 def _remove_directory(kernel: KernelFs, path: str) -> None:

@@ -6,12 +6,13 @@ import re
 from ipaddress import ip_address
 
 from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
-from holdfast_iscsi_lio.tree import Attribute, Directory, Link, Tree, tpg_of
+from holdfast_iscsi_lio.tree import MAX_FILE_IO_BYTES, Attribute, Directory, Link, Tree, tpg_of
 
 DEFAULT_DEPTH = 64
 """Where the kernel tells none (target_core_base.h, TPG default of cmdsn_depth)."""
 
 _CONTROL = re.compile(r"udev_path=(.*),readonly=(\d)")
+_FILE_CONTROL = re.compile(r"fd_dev_name=(.*),fd_dev_size=(\d+)(,fd_buffered_io=1)?")
 _MARK = re.compile(r"holdfast \S+ lun_(\d+)")
 
 
@@ -26,7 +27,8 @@ def describe(iqn: str, tree: Tree) -> TargetSpec:
     linked = {item.target: int(item.path.split("/lun_")[1].split("/")[0]) for item in tree if isinstance(item, Link)}
     units = []
     for store in (path for path in directories if f"{path}/wwn/vpd_unit_serial" in values):
-        control = _CONTROL.fullmatch(values[f"{store}/control"])
+        text = values[f"{store}/control"]
+        control = _CONTROL.fullmatch(text) or _FILE_CONTROL.fullmatch(text)
         mark = _MARK.fullmatch(values[f"{store}/alias"])
         number = linked.get(store, int(mark[1]) if mark else None)
         # Anything less is a backstore in the making, of which nothing is known yet.
@@ -57,6 +59,10 @@ def _name(path: str) -> str:
 
 
 def _unit(store: str, values: dict[str, str], number: int, control: re.Match[str]) -> LogicalUnit:
+    is_file = control.re is _FILE_CONTROL
+    # Known of an open device only; until then it is not told to anybody.
+    block_size_bytes = int(values.get(f"{store}/attrib/block_size", 512))
+    optimal = int(values.get(f"{store}/attrib/optimal_sectors") or 0) or None
     return LogicalUnit(
         lun=number,
         name=_name(store).partition(".")[2],
@@ -65,9 +71,10 @@ def _unit(store: str, values: dict[str, str], number: int, control: re.Match[str
         vendor=values[f"{store}/wwn/vendor_id"],
         product=values[f"{store}/wwn/product_id"],
         revision=values[f"{store}/wwn/revision"],
-        is_read_only=control[2] == "1",
-        # Known of an open device only; until then it is not told to anybody.
-        block_size_bytes=int(values.get(f"{store}/attrib/block_size", 512)),
+        is_read_only=not is_file and control[2] == "1",
+        block_size_bytes=block_size_bytes,
         may_unmap=values.get(f"{store}/attrib/emulate_tpu") == "1",
-        optimal_blocks=int(values.get(f"{store}/attrib/optimal_sectors") or 0) or None,
+        optimal_blocks=None if is_file and optimal == MAX_FILE_IO_BYTES // block_size_bytes else optimal,
+        file_bytes=int(control[2]) if is_file else None,
+        has_write_cache=is_file and control[3] is not None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from holdfast.errors import (
@@ -29,14 +29,15 @@ from holdfast.hooks.target import (
 )
 from holdfast.system.command import Commands
 from holdfast.system.kernelfs import KernelFs
-from holdfast_iscsi_lio.actual import read_backstores, read_iqns, read_tree, steadily
-from holdfast_iscsi_lio.apply import act, converge
+from holdfast_iscsi_lio.actual import read_backstores, read_iqns, steadily
+from holdfast_iscsi_lio.apply import act
+from holdfast_iscsi_lio.converging import Converger
 from holdfast_iscsi_lio.describe import describe
 from holdfast_iscsi_lio.discovery import DISCOVERY, differing_discovery
 from holdfast_iscsi_lio.fabrics import load_fabric
 from holdfast_iscsi_lio.holders import read_holders
 from holdfast_iscsi_lio.limits import check, check_discovery
-from holdfast_iscsi_lio.plan import plan, stores_to_make_afresh
+from holdfast_iscsi_lio.reading import Reader
 from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.sessions import read_sessions
 from holdfast_iscsi_lio.settings import Settings
@@ -44,14 +45,10 @@ from holdfast_iscsi_lio.threads import in_thread
 from holdfast_iscsi_lio.tree import (
     WITH_ENABLE,
     Level,
-    Link,
     Tree,
-    find_homes,
     serves,
-    store_paths,
     tpg_of,
 )
-from holdfast_iscsi_lio.wanted import out_of_service, wanted_tree, without_what_comes_by_itself
 
 log = logging.getLogger(__name__)
 
@@ -76,28 +73,26 @@ class LioTargets(TargetDriver):
         # Other processes may change a target too: of them `converge` takes care.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unfinished: dict[str, asyncio.Future[int]] = {}
+        self._reader = Reader(kernel, files)
+        self._converger = Converger(kernel, files, self._reader)
 
     async def stage(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
         await load_fabric(spec.iqn, self._kernel, self._commands)
-        await self._change(spec.iqn, lambda: self._look(spec, None))
+        await self._work(spec.iqn, lambda: self._converger.converge(spec, None))
 
     async def activate(self, spec: TargetSpec) -> None:
         """See TargetDriver."""
         check(spec)
         await load_fabric(spec.iqn, self._kernel, self._commands)
-        if await self._change(spec.iqn, lambda: self._look(spec, Level.ACTIVE)):
+        if await self._work(spec.iqn, lambda: self._converger.converge(spec, Level.ACTIVE)):
             log.info("%s serves %d units", spec.iqn, len(spec.units))
 
     async def deactivate(self, name: str, iqn: str) -> None:
         """See TargetDriver."""
 
-        def look() -> tuple[Tree, Tree]:
-            actual = self._read(name, iqn)
-            return actual, out_of_service(actual)
-
-        if await self._change(iqn, look):
+        if await self._work(iqn, lambda: self._converger.let_go(name, iqn)):
             log.info("target %s is out of service", iqn)
 
     async def remove(self, name: str, iqn: str) -> None:
@@ -105,12 +100,12 @@ class LioTargets(TargetDriver):
         serials: set[str] = set()
 
         def look() -> tuple[Tree, Tree]:
-            actual = self._read(name, iqn)
+            actual = self._reader.tree(name, iqn)
             # One that was interrupted in the making has none yet.
             serials.update(unit.serial for unit in describe(iqn, actual).units if unit.serial)
             return actual, ()
 
-        if await self._change(iqn, look):
+        if await self._work(iqn, lambda: self._converger.remove(iqn, look)):
             log.info("target %s is removed", iqn)
         for serial in serials:
             await asyncio.to_thread(self._files.forget, serial)
@@ -118,7 +113,7 @@ class LioTargets(TargetDriver):
     async def state(self, spec: TargetSpec) -> TargetState:
         """See TargetDriver."""
         check(spec)
-        return await self._ask(spec.iqn, lambda: self._state(spec))
+        return await self._ask(spec.iqn, lambda: self._reader.state(spec))
 
     async def serves(self, iqn: str) -> bool:
         """See TargetDriver."""
@@ -127,7 +122,7 @@ class LioTargets(TargetDriver):
             if fabric_of(iqn) in WITH_ENABLE:
                 enable = f"{tpg_of(iqn)}/enable"
                 return self._kernel.exists(enable) and self._kernel.read(enable) == "1"
-            return serves(iqn, self._read(None, iqn))
+            return serves(iqn, self._reader.tree(None, iqn))
 
         return await asyncio.to_thread(steadily, look)
 
@@ -137,7 +132,7 @@ class LioTargets(TargetDriver):
         def look() -> TargetSpec | None:
             if iqn not in read_iqns(self._kernel):
                 return None
-            return describe(iqn, self._read(None, iqn))
+            return describe(iqn, self._reader.tree(None, iqn))
 
         return await self._ask(iqn, look)
 
@@ -213,44 +208,6 @@ class LioTargets(TargetDriver):
                 if serial == found.serial and self._kernel.read(f"{store.path}/enable") == "1":
                     raise ConflictError(f"the unit {found.serial} is served by this node")
         self._files.adopt(found.serial, found.text)
-
-    def _read(self, name: str | None, iqn: str) -> Tree:
-        return read_tree(self._kernel, iqn, name, read_backstores(self._kernel))
-
-    def _look(self, spec: TargetSpec, level: Level | None) -> tuple[Tree, Tree]:
-        """What is, and what is wanted; without a `level` a target that serves goes on serving."""
-        stores = read_backstores(self._kernel)
-        actual = read_tree(self._kernel, spec.iqn, spec.name, stores)
-        if level is None:
-            level = Level.ACTIVE if serves(spec.iqn, actual) else Level.STAGED
-        homes = find_homes(spec, stores)
-        wanted = wanted_tree(spec, homes, level)
-        if level is Level.ACTIVE:
-            wanted = wanted_tree(spec, homes, level, self._to_load(spec, homes, actual, wanted))
-        return actual, without_what_comes_by_itself(wanted, actual)
-
-    def _to_load(
-        self, spec: TargetSpec, homes: Mapping[str, str], actual: Tree, wanted: Tree
-    ) -> dict[str, tuple[str, ...]]:
-        """The registrations of each unit that begins to be served, or begins again."""
-        paths = store_paths(spec, homes)
-        linked = {item.target for item in actual if isinstance(item, Link)}
-        begins = (set(paths.values()) - linked) | stores_to_make_afresh(actual, wanted)
-        return {unit.name: self._files.to_load(unit.serial) for unit in spec.units if paths[unit.name] in begins}
-
-    def _state(self, spec: TargetSpec) -> TargetState:
-        stores = read_backstores(self._kernel)
-        if not (actual := read_tree(self._kernel, spec.iqn, spec.name, stores)):
-            return TargetState.ABSENT
-        homes = find_homes(spec, stores)
-        for level, state in ((Level.ACTIVE, TargetState.ACTIVE), (Level.STAGED, TargetState.STAGED)):
-            if not plan(actual, without_what_comes_by_itself(wanted_tree(spec, homes, level), actual)):
-                return state
-        return TargetState.PARTIAL
-
-    async def _change(self, iqn: str, look: Callable[[], tuple[Tree, Tree]]) -> int:
-        """Converge within the deadline; returns the number of steps. Raises BusyError when it is over."""
-        return await self._work(iqn, lambda: converge(self._kernel, look))
 
     async def _work(self, iqn: str, work_of: Callable[[], int]) -> int:
         """Let the kernel do something to a target within the deadline. Raises BusyError when that is over.

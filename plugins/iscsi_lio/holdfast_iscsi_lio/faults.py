@@ -65,6 +65,10 @@ def _open_failed(number: int | None, path: str) -> HoldfastError:
                 f"the device of {store} does not exist",
                 reasons=[Reason("no-device", f"the device of {store} does not exist", "bring its mirror or volume up")],
             )
+        case errno.EFBIG:
+            text = f"the file of {store} has not the size that is on record"
+            remedy = "look at what changed it; it is served again once it has its size"
+            return ConflictError(text, reasons=[Reason("file-size", text, remedy)])
         case errno.EROFS | errno.EMEDIUMTYPE | errno.EACCES:
             # DRBD answers so on a Secondary: EROFS to a writer, EMEDIUMTYPE to a reader.
             return ConflictError(

@@ -22,6 +22,7 @@ _INITIATOR = re.compile(
 )
 _DEVICE = re.compile(r"/dev/[A-Za-z0-9_+./-]+\Z")
 """`control` splits its options at commas and newlines (target_core_iblock.c)."""
+_FILE = re.compile(r"/[A-Za-z0-9_+./-]+\Z")
 _SERIAL = re.compile(r"[0-9a-f-]+\Z")
 _INQUIRY = re.compile(r"[!-~]([ -~]*[!-~])?\Z")
 """Printable ASCII; the kernel strips blanks at the ends (target_core_configfs.c, target_check_inquiry_data)."""
@@ -43,6 +44,8 @@ BLOCK_SIZES = (512, 1024, 2048, 4096)
 """target_core_configfs.c, block_size_store takes no other."""
 MAX_DEPTH = 512
 """target_core_base.h, TA_DEFAULT_CMDSN_DEPTH_MAX."""
+MAX_FILE_CHARS = 255
+"""target_core_file.h, FD_MAX_DEV_NAME is 256 with the closing zero."""
 MAX_BLOCKS = 2**31 - 1
 
 Fault = tuple[str, str]
@@ -116,8 +119,13 @@ def _unit(unit: LogicalUnit) -> Iterator[Fault]:
         yield "name", "a unit's name is up to 63 of a-z, 0-9 and -, and begins with a letter"
     if not 0 <= unit.lun <= MAX_LUN:
         yield "lun", f"a LUN is a number from 0 to {MAX_LUN}"
-    if not _DEVICE.match(unit.device) or ".." in unit.device:
-        yield "device", "a device is a path below /dev without blanks and commas"
+    if unit.file_bytes is None:
+        if not _DEVICE.match(unit.device) or ".." in unit.device:
+            yield "device", "a device is a path below /dev without blanks and commas"
+        if unit.has_write_cache:
+            yield "has_write_cache", "a unit that is a block device tells of its device's own cache"
+    else:
+        yield from _file(unit, unit.file_bytes)
     digits = sum(character != "-" for character in unit.serial)
     if not _SERIAL.match(unit.serial) or digits < MIN_SERIAL_DIGITS or len(unit.serial) > MAX_SERIAL_CHARS:
         yield "serial", f"a serial has {MIN_SERIAL_DIGITS} to {MAX_SERIAL_CHARS} hexadecimal digits in small letters"
@@ -132,6 +140,17 @@ def _unit(unit: LogicalUnit) -> Iterator[Fault]:
     ):
         if not _INQUIRY.match(text) or len(text) > longest:
             yield field, f"this is 1 to {longest} characters of printable ASCII, with no blank at the ends"
+
+
+def _file(unit: LogicalUnit, file_bytes: int) -> Iterator[Fault]:
+    if not _FILE.match(unit.device) or ".." in unit.device or len(unit.device) > MAX_FILE_CHARS:
+        yield "device", f"a file is an absolute path of up to {MAX_FILE_CHARS} characters without blanks and commas"
+    if file_bytes <= 0 or file_bytes % max(BLOCK_SIZES):
+        yield "file_bytes", f"the size of a file is a multiple of {max(BLOCK_SIZES)} bytes"
+    if unit.is_read_only:
+        yield "is_read_only", "the kernel opens a file for writing in any case"
+    if unit.may_unmap:
+        yield "may_unmap", "a file keeps the room that was allocated for it"
 
 
 def _portal(portal: Portal) -> Iterator[Fault]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast_iscsi_lio.tree import AS_MADE, CORE, LIVE, RESERVED, Attribute, Directory, Item, Link, Tree
+from holdfast_iscsi_lio.tree import (
+    AS_MADE,
+    BUFFERED,
+    CORE,
+    LIVE,
+    RESERVED,
+    Attribute,
+    Directory,
+    Item,
+    Link,
+    Tree,
+    parent,
+)
 
 
 @dataclass(frozen=True)
@@ -94,10 +106,6 @@ def _addition(item: Item) -> Step:
     return Write(item.path, item.value)
 
 
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
 def _gone(actual: Tree, wanted: Tree) -> set[str]:
     """The paths in `actual` that must go, if only to come again."""
     asked = {item.path: item for item in wanted}
@@ -105,25 +113,37 @@ def _gone(actual: Tree, wanted: Tree) -> set[str]:
     gone |= stores_to_make_afresh(actual, wanted)
     while True:
         before = len(gone)
-        parents = {_parent(path) for path in gone}
+        parents = {parent(path) for path in gone}
         gone |= {item.path for item in actual if _falls_with(item, gone, parents)}
         if len(gone) == before:
             return gone
 
 
 def stores_to_make_afresh(actual: Tree, wanted: Tree) -> set[str]:
-    """Enabled backstores that differ in what the kernel does not change of an open one.
+    """Backstores that differ in what the kernel does not change: of an open one, and a write cache of any.
 
     (`control` fails with EEXIST and `wwn` with EINVAL then; `enable` takes only "1".)
     """
     asked = {item.path: item for item in wanted}
-    enabled = {_parent(item.path) for item in actual if item == Attribute(item.path, "1") and _is_store_enable(item)}
+    enabled = {parent(item.path) for item in actual if item == Attribute(item.path, "1") and _is_store_enable(item)}
     differing = [
-        _parent(item.path)
+        parent(item.path)
         for item in actual
         if isinstance(item, Attribute) and asked.get(item.path) != item and not _may_differ(item, asked)
     ]
-    return enabled & {store for place in differing for store in (place, _parent(place))}
+    afresh = enabled & {store for place in differing for store in (place, parent(place))}
+    return afresh | {parent(item.path) for item in actual if _loses_cache(item, asked)}
+
+
+def _loses_cache(item: Item, asked: dict[str, Item]) -> bool:
+    other = asked.get(item.path)
+    return (
+        isinstance(item, Attribute)
+        and isinstance(other, Attribute)
+        and item.path.endswith("/control")
+        and str(item.value).endswith(BUFFERED)
+        and item.value != other.value
+    )
 
 
 def _may_differ(item: Attribute, asked: dict[str, Item]) -> bool:
@@ -140,11 +160,11 @@ def _is_store_enable(item: Item) -> bool:
 
 def _falls_with(item: Item, gone: set[str], parents: set[str]) -> bool:
     """Whether an item cannot outlive those in `gone`, whose directories are `parents`."""
-    parent = _parent(item.path)
-    if parent in gone or _parent(parent) in gone:
+    above = parent(item.path)
+    if above in gone or parent(above) in gone:
         return True
     if isinstance(item, Link):
         # A mapped LUN outlives its LUN's link to the backstore as a link to nothing, so it goes first.
         return item.target in gone or item.target in parents
     # What is written to a mapped LUN is lost with its link.
-    return item.path.endswith("/write_protect") and parent in parents
+    return item.path.endswith("/write_protect") and above in parents

@@ -9,7 +9,7 @@ from holdfast.hooks.base import Host, Missing
 from holdfast.system.kernelfs import KernelFs
 from holdfast_iscsi_lio.settings import Settings
 
-CORE_MODULES = ("configfs", "target_core_mod", "target_core_iblock")
+CORE_MODULES = ("configfs", "target_core_mod", "target_core_iblock", "target_core_file")
 MODULES = (*CORE_MODULES, "iscsi_target_mod")
 CONFIGFS = "/sys/kernel/config"
 OLDEST_KERNEL = (6, 0)

@@ -13,6 +13,7 @@ keeps as a passive one takes the place of the kernel's file, which is older then
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
@@ -55,6 +56,15 @@ class ReservationFiles:
         self._kernel_dir = kernel_dir
         self._kept_dir = kept_dir
         self._seen: dict[str, tuple[object, str]] = {}
+
+    def serials(self) -> frozenset[str]:
+        """The units of which there is a file at all: most have none, and asking for each one takes time."""
+        found: set[str] = set()
+        with contextlib.suppress(FileNotFoundError):
+            found.update(name.removeprefix("aptpl_") for name in os.listdir(self._kernel_dir))
+        with contextlib.suppress(FileNotFoundError):
+            found.update(os.listdir(self._kept_dir))
+        return frozenset(found)
 
     def current(self, serial: str) -> str:
         """What is reserved of a unit: the kernel's word if it is whole, else what was kept; empty for nothing."""

@@ -39,9 +39,16 @@ The kernel sets a backstore's `attrib` anew when the device is opened, so it is 
 reservations are loaded between that and the link (`reservations`). Targets of other fabrics have the same shape with
 less in it: `loopback` has a `nexus` instead of portals, access and `enable`.
 
-Not set: the write cache flag, for iblock reports the device's own (target_core_iblock.c, iblock_get_write_cache). The
-relative target port number cannot be set in Linux 6.1, and need not: it is counted for each device from 1
-(target_core_device.c, core_alloc_rtpi), so a backstore made afresh and linked once has 1 on both nodes.
+With file I/O the HBA is a `fileio_N`, and `control` takes "fd_dev_name=/srv/…/unit,fd_dev_size=BYTES". Relied upon of
+target_core_file.c: fd_configure_device opens the file with O_DSYNC, so that a write is answered when it is durable,
+and `emulate_write_cache` stays 0; fd_buffered_io=1 leaves O_DSYNC out and sets it to 1; a write with FUA is synced
+either way (fd_execute_rw). O_CREAT is among its flags, so that it would make an empty file where none is: `apply`
+looks first.
+
+Not set: the write cache flag of an iblock, for it reports the device's own (target_core_iblock.c,
+iblock_get_write_cache). The relative target port number cannot be set in Linux 6.1, and need not: it is counted for
+each device from 1 (target_core_device.c, core_alloc_rtpi), so a backstore made afresh and linked once has 1 on both
+nodes.
 """
 
 from __future__ import annotations
@@ -54,7 +61,7 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
 from holdfast.errors import ConflictError, Reason
-from holdfast.hooks.target import Fabric, Portal, TargetSpec, fabric_of
+from holdfast.hooks.target import Fabric, LogicalUnit, Portal, TargetSpec, fabric_of
 
 CORE = "/sys/kernel/config/target/core"
 ISCSI = "/sys/kernel/config/target/iscsi"
@@ -65,6 +72,12 @@ ROOTS = {
     Fabric.FCOE: "/sys/kernel/config/target/fc",
 }
 """Where the targets of a fabric are. The last two: the cards of one maker, and Fibre Channel over Ethernet."""
+IBLOCK, FILEIO = "iblock", "fileio"
+"""The kinds of backstores, as their HBAs are named."""
+BUFFERED = ",fd_buffered_io=1"
+"""Of `control`; the kernel takes no 0 to unset it (target_core_file.c, fd_set_configfs_dev_params)."""
+MAX_FILE_IO_BYTES = 8 << 20
+"""The longest transfer of a fileio backstore (target_core_file.h, FD_MAX_BYTES); without advice it advises that."""
 WITH_ENABLE = frozenset({Fabric.ISCSI, Fabric.FC})
 
 TPG_ATTRIBUTES = (
@@ -179,12 +192,14 @@ def is_ours(store: Backstore, name: str | None, iqn: str) -> bool:
 def find_homes(spec: TargetSpec, stores: Iterable[Backstore]) -> dict[str, str]:
     """For each unit of `spec` the HBA directory that has its backstore, or is to get it.
 
-    `stores` are all iblock backstores of the kernel. Raises ConflictError if somebody else's has the name.
+    `stores` are all backstores of the kernel, of blocks and of files.
+    Raises ConflictError if somebody else's has the name.
     """
     found = tuple(stores)
     filled = {store.hba for store in found}
     homes: dict[str, str] = {}
     for unit in spec.units:
+        kind = kind_for(unit)
         name = backstore_name(spec.name, unit.name)
         namesakes = [store for store in found if store.name == name]
         ours = [store for store in namesakes if is_ours(store, spec.name, spec.iqn)]
@@ -196,16 +211,21 @@ def find_homes(spec: TargetSpec, stores: Iterable[Backstore]) -> dict[str, str]:
                     for store in namesakes
                 ],
             )
-        homes[unit.name] = ours[0].hba if ours else _free_hba(name, filled)
+        fitting = [store.hba for store in ours if kind_of(store.hba) == kind]
+        homes[unit.name] = fitting[0] if fitting else free_hba(kind, name, filled)
         filled.add(homes[unit.name])
     return homes
 
 
-def _free_hba(name: str, filled: set[str]) -> str:
+def free_hba(kind: str, name: str, filled: set[str]) -> str:
+    """An HBA directory for a backstore of this kind and name; `filled` are those that have one.
+
+    It may be there, empty.
+    """
     # Other tools take the lowest free number; we begin elsewhere and never meet them, nor a change of
     # another target that runs at the same time. One without a backstore was left by an interruption.
     start = 1_000_000 + zlib.crc32(name.encode()) % 1_000_000
-    return next(hba for i in itertools.count(start) if (hba := f"{CORE}/iblock_{i}") not in filled)
+    return next(hba for i in itertools.count(start) if (hba := f"{CORE}/{kind}_{i}") not in filled)
 
 
 def serves(iqn: str, actual: Tree) -> bool:
@@ -226,9 +246,38 @@ def portal_name(portal: Portal) -> str:
     return f"[{address}]:{portal.port}" if isinstance(address, IPv6Address) else f"{address}:{portal.port}"
 
 
+def parent(path: str) -> str:
+    """The directory that something is in."""
+    return path.rpartition("/")[0]
+
+
+def directories(tree: Tree) -> set[str]:
+    """Every directory whose change would change a tree such as this one, those above the target left out."""
+    found = {item.path if isinstance(item, Directory) else parent(item.path) for item in tree}
+    below = [f"{path}/{group}" for path in found if path.endswith("/tpgt_1") for group in ("acls", "lun", "np")]
+    # Nothing is written there before the device is opened.
+    below += [f"{parent(item.path)}/attrib" for item in tree if item.path.endswith("/alias")]
+    return found.union(below)
+
+
+def kind_for(unit: LogicalUnit) -> str:
+    """IBLOCK or FILEIO, as the unit asks for."""
+    return IBLOCK if unit.file_bytes is None else FILEIO
+
+
+def kind_of(path: str) -> str:
+    """IBLOCK, FILEIO or another kind, by the path of an HBA or of what is below it."""
+    return path.removeprefix(f"{CORE}/").partition("_")[0]
+
+
 def control_of(device: str, *, is_read_only: bool) -> str:
     """What `control` takes (target_core_iblock.c, iblock_set_configfs_dev_params)."""
     return f"udev_path={device},readonly={flag(is_read_only)}"
+
+
+def control_of_file(path: str, size_bytes: int, *, has_write_cache: bool) -> str:
+    """The same of a file (target_core_file.c, fd_set_configfs_dev_params)."""
+    return f"fd_dev_name={path},fd_dev_size={size_bytes}" + (BUFFERED if has_write_cache else "")
 
 
 def flag(value: bool) -> str:

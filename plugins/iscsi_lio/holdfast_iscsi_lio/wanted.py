@@ -12,6 +12,7 @@ from holdfast.values import Secret
 from holdfast_iscsi_lio.tree import (
     ACL_ATTRIBUTES,
     AS_MADE,
+    MAX_FILE_IO_BYTES,
     RESERVED,
     TPG_ATTRIBUTES,
     TUNING,
@@ -26,6 +27,7 @@ from holdfast_iscsi_lio.tree import (
     alias_of,
     backstore_name,
     control_of,
+    control_of_file,
     flag,
     portal_name,
     store_paths,
@@ -75,7 +77,7 @@ def wanted_tree(
 
 
 def without_what_comes_by_itself(wanted: Tree, actual: Tree) -> Tree:
-    """`wanted` without attributes of backstores yet to be opened that a fresh one has anyway.
+    """`wanted` without attributes of backstores yet to be opened, and of units yet to be mapped, that come so anyway.
 
     A takeover opens hundreds of devices, and each write costs it.
     """
@@ -86,7 +88,10 @@ def without_what_comes_by_itself(wanted: Tree, actual: Tree) -> Tree:
         for item in wanted
         if not isinstance(item, Attribute)
         or item.path in read
-        or fresh.get("/".join(item.path.rsplit("/", 2)[1:])) != item.value
+        or (
+            not (item.path.endswith("/write_protect") and item.value == "0")
+            and fresh.get("/".join(item.path.rsplit("/", 2)[1:])) != item.value
+        )
     )
 
 
@@ -110,7 +115,7 @@ def _backstore(spec: TargetSpec, unit: LogicalUnit, hba: str) -> list[Item]:
         Directory(path),
         # First of all: from here on it is known whose it is.
         Attribute(f"{path}/alias", alias_of(spec.iqn, unit.lun)),
-        Attribute(f"{path}/control", control_of(unit.device, is_read_only=unit.is_read_only)),
+        Attribute(f"{path}/control", _control(unit)),
         Attribute(f"{path}/wwn/vpd_unit_serial", unit.serial),
         Attribute(f"{path}/wwn/vendor_id", unit.vendor),
         Attribute(f"{path}/wwn/product_id", unit.product),
@@ -118,12 +123,22 @@ def _backstore(spec: TargetSpec, unit: LogicalUnit, hba: str) -> list[Item]:
     ]
 
 
+def _control(unit: LogicalUnit) -> str:
+    if unit.file_bytes is None:
+        return control_of(unit.device, is_read_only=unit.is_read_only)
+    return control_of_file(unit.device, unit.file_bytes, has_write_cache=unit.has_write_cache)
+
+
 def _tuning(unit: LogicalUnit, store: str) -> list[Item]:
+    optimal = unit.optimal_blocks
+    if unit.file_bytes is not None and optimal is None:
+        # What it has by itself is counted in blocks of 512 bytes, whatever the block.
+        optimal = MAX_FILE_IO_BYTES // unit.block_size_bytes
     values = {
         "attrib/block_size": str(unit.block_size_bytes),
         "attrib/emulate_tpu": flag(unit.may_unmap),
         "attrib/emulate_tpws": flag(unit.may_unmap),
-        "attrib/optimal_sectors": AS_MADE if unit.optimal_blocks is None else str(unit.optimal_blocks),
+        "attrib/optimal_sectors": AS_MADE if optimal is None else str(optimal),
     }
     return [Attribute(f"{store}/{name}", values[name]) for name in TUNING]
 

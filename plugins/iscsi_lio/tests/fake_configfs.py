@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast.system.kernelfs import KernelFs
+from holdfast.system.watching import Change, How, Watch
 
 TARGET = "/sys/kernel/config/target"
 CORE = f"{TARGET}/core"
@@ -35,6 +37,7 @@ _STORE_FILES = {
     "pr/res_aptpl_metadata": "Ready to process PR APTPL metadata..",
 }
 _OF_AN_OPEN_STORE = {"block_size": "512", "optimal_sectors": "2048", "hw_max_sectors": "2048"}
+_OF_AN_OPEN_FILE = {"block_size": "512", "optimal_sectors": "16384", "hw_max_sectors": "16384"}
 _TPG_FILES = {
     "attrib/authentication": "1",
     "attrib/generate_node_acls": "0",
@@ -62,6 +65,39 @@ def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+class FakeWatch(Watch):
+    """Tells of changes in a `FakeConfigfs`."""
+
+    def __init__(self, kernel: FakeConfigfs) -> None:
+        self._kernel = kernel
+        self._covered: set[str] = set()
+        self._changes: set[Change] = set()
+        self.is_whole = True
+        self.is_overflowing = False
+
+    def cover(self, directories: Iterable[str]) -> None:
+        """See Watch."""
+        self._covered.update(path for path in directories if self._kernel.exists(path))
+        self.is_whole = len(self._covered) <= self._kernel.most_watched
+
+    def changes(self) -> frozenset[Change] | None:
+        """See Watch."""
+        found, self._changes = frozenset(self._changes), set()
+        return None if self.is_overflowing else found
+
+    def note(self, change: str) -> None:
+        """Something is about to be changed."""
+        what, path = change.split(" ")
+        how = {"mkdir": How.MADE, "link": How.MADE, "write": How.WRITTEN}.get(what, How.REMOVED)
+        if _parent(path) in self._covered or (what == "rmdir" and path in self._covered):
+            self._changes.add(Change(path, how))
+        if what == "rmdir":
+            self._covered = {each for each in self._covered if each != path and not each.startswith(f"{path}/")}
+
+    def close(self) -> None:
+        """See Watch."""
+
+
 class FakeConfigfs(KernelFs):
     """See the module. It lies in memory, because tests take it apart and build it up thousands of times.
 
@@ -84,11 +120,14 @@ class FakeConfigfs(KernelFs):
             self.put(f"{ISCSI}/discovery_auth/{name}", "")
         self.put(f"{ISCSI}/discovery_auth/enforce_discovery_auth", "0")
         self.loaded: list[str] = []
+        self.reads = 0
+        self.watches: list[FakeWatch] = []
+        self.most_watched = 10_000
 
     @property
     def held(self) -> set[str]:
         """The devices that enabled backstores hold."""
-        return {options["udev_path"] for store, options in self._options.items() if self._is_enabled(store)}
+        return {_device_of(options) or "" for store, options in self._options.items() if self._is_enabled(store)}
 
     @property
     def paths(self) -> set[str]:
@@ -109,21 +148,31 @@ class FakeConfigfs(KernelFs):
 
     def read(self, path: str) -> str:
         """See KernelFs."""
+        self.reads += 1
         if path not in self._files:
             raise _error(errno.ENOENT)
         return self._files[path]
+
+    def size_bytes(self, path: str) -> int:
+        """See KernelFs. Files are real."""
+        return Path(path).stat().st_size
 
     def names(self, path: str) -> tuple[str, ...]:
         """See KernelFs."""
         return tuple(sorted(self._children.get(path, ())))
 
-    def is_link(self, path: str) -> bool:
+    def links(self, path: str) -> tuple[str, ...]:
         """See KernelFs."""
-        return path in self._links
+        return tuple(sorted(name for name in self._children.get(path, ()) if f"{path}/{name}" in self._links))
 
     def link_target(self, path: str) -> str:
         """See KernelFs."""
         return self._links[path]
+
+    def watch(self) -> Watch:
+        """See KernelFs."""
+        self.watches.append(FakeWatch(self))
+        return self.watches[-1]
 
     def make_directory(self, path: str) -> bool:
         """See KernelFs: the kernel makes at once what belongs into the object."""
@@ -208,7 +257,7 @@ class FakeConfigfs(KernelFs):
     def _write_store(self, parent: str, name: str, text: str) -> None:
         if name == "control":
             options = dict(part.split("=", 1) for part in text.split(","))
-            if self._is_enabled(parent) and "udev_path" in options:
+            if self._is_enabled(parent) and "udev_path" in options:  # that of a file is taken, to no effect
                 raise _error(errno.EEXIST)
             self._options[parent].update(options)
             self._show_info(parent)
@@ -229,21 +278,25 @@ class FakeConfigfs(KernelFs):
             self.put(f"{parent}/{name}", text)
 
     def _enable(self, store: str, text: str) -> None:
-        device = self._options[store].get("udev_path")
+        options = self._options[store]
+        device = _device_of(options)
         if text != "1" or device is None:
             raise _error(errno.EINVAL)
         if self._is_enabled(store):
             raise _error(errno.EEXIST)
-        if device not in self.devices:
+        if "fd_dev_name" in options:
+            if not Path(device).exists():
+                Path(device).touch()  # O_CREAT
+        elif device not in self.devices:
             raise _error(errno.ENOENT)
-        if device in self.held:
+        elif device in self.held:
             raise _error(errno.EBUSY)
         self.put(f"{store}/enable", "1")
-        for name, value in _OF_AN_OPEN_STORE.items():
+        for name, value in (_OF_AN_OPEN_FILE if "fd_dev_name" in options else _OF_AN_OPEN_STORE).items():
             self.put(f"{store}/attrib/{name}", value)
 
     def _write_attribute(self, store: str, name: str, text: str) -> None:
-        most = int(self.read(f"{store}/attrib/hw_max_sectors"))
+        most = int(self._files[f"{store}/attrib/hw_max_sectors"])
         if name in ("block_size", "optimal_sectors") and store in self._links.values():
             raise _error(errno.EINVAL)
         if name == "block_size" and text not in ("512", "1024", "2048", "4096"):
@@ -257,12 +310,19 @@ class FakeConfigfs(KernelFs):
     def _note(self, change: str) -> None:
         self.before_change(change)
         self.changes.append(change)
+        for watch in self.watches:
+            watch.note(change)
 
     def _is_enabled(self, store: str) -> bool:
-        return self.read(f"{store}/enable") == "1"
+        return self._files[f"{store}/enable"] == "1"
 
     def _show_info(self, store: str) -> None:
         options = self._options[store]
+        if "/fileio_" in store:
+            mode = "Buffered-WCE" if options.get("fd_buffered_io") == "1" else "O_DSYNC"
+            file, size = options.get("fd_dev_name", ""), options.get("fd_dev_size", "0")
+            self.put(f"{store}/info", f"TCM FILEIO ID: 0        File: {file}  Size: {size}  Mode: {mode} Async: 0")
+            return
         udev = f"UDEV PATH: {options['udev_path']}  " if "udev_path" in options else ""
         self.put(f"{store}/info", _INFO.format(udev=udev, readonly=options.get("readonly", "0")))
 
@@ -299,6 +359,10 @@ class FakeConfigfs(KernelFs):
         raise _error(errno.EPERM)
 
 
+def _device_of(options: dict[str, str]) -> str | None:
+    return options.get("udev_path") or options.get("fd_dev_name")
+
+
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
@@ -328,6 +392,9 @@ _TPG = f"{_IQN}/tpgt_1"
 _ACL = f"{_TPG}/acls/iqn.2026-01.org.holdfast.rules:client"
 _HBA = f"{CORE}/iblock_4711"
 _STORE = f"{_HBA}/rules.v"
+_MADE_BY_RULES = Path(tempfile.gettempdir()) / f"holdfast-rules-{os.getpid()}"
+_FILE_HBA = f"{CORE}/fileio_4711"
+_FILE_STORE = f"{_FILE_HBA}/rules.f"
 
 Rule = tuple[str, tuple[str, ...], str]
 
@@ -430,12 +497,27 @@ RULES: tuple[Rule, ...] = (
     ("remove_directory", (f"{_TPG}/np/[2001:db8::77]:3260",), "True"),
     ("remove_directory", (_TPG,), "True"),
     ("remove_directory", (_IQN,), "True"),
+    ("make_directory", (_FILE_HBA,), "True"),
+    ("make_directory", (_FILE_STORE,), "True"),
+    ("write", (f"{_FILE_STORE}/enable", "1"), "EINVAL"),
+    ("write", (f"{_FILE_STORE}/control", f"fd_dev_name={_MADE_BY_RULES},fd_dev_size=4194304"), "None"),
+    ("write", (f"{_FILE_STORE}/enable", "1"), "None"),
+    ("read", (f"{_FILE_STORE}/attrib/block_size",), "512"),
+    ("read", (f"{_FILE_STORE}/attrib/emulate_tpu",), "0"),
+    ("read", (f"{_FILE_STORE}/attrib/emulate_tpws",), "0"),
+    ("read", (f"{_FILE_STORE}/attrib/optimal_sectors",), "16384"),
+    ("size_bytes", (str(_MADE_BY_RULES),), "0"),  # an absent file is made
+    ("write", (f"{_FILE_STORE}/attrib/block_size", "4096"), "None"),
+    ("write", (f"{_FILE_STORE}/attrib/optimal_sectors", "2048"), "None"),
+    ("remove_directory", (_FILE_STORE,), "True"),
+    ("remove_directory", (_FILE_HBA,), "True"),
 )
 
 
 def play(kernel: KernelFs) -> list[str]:
     """Play the rules; return each that `kernel` keeps otherwise."""
     broken = []
+    _MADE_BY_RULES.unlink(missing_ok=True)
     for operation, arguments, expected in RULES:
         if operation == "write" and "emulate_tp" in arguments[0] and kernel.read(f"{_STORE}/enable") != "1":
             # On a backstore that is not open it ends a real kernel.
@@ -447,4 +529,5 @@ def play(kernel: KernelFs) -> list[str]:
             outcome = errno.errorcode[reason.errno or 0]
         if outcome != expected:
             broken.append(f"{operation} {' '.join(arguments)!r}: {outcome!r}, not {expected!r}")
+    _MADE_BY_RULES.unlink(missing_ok=True)
     return broken

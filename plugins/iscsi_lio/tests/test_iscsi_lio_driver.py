@@ -30,6 +30,7 @@ from holdfast_iscsi_lio.plan import Write
 from holdfast_iscsi_lio.reservations import ReservationFiles
 from holdfast_iscsi_lio.settings import Settings
 from plugins.iscsi_lio.tests.fake_configfs import CORE, ISCSI, FakeConfigfs
+from plugins.iscsi_lio.tests.foreign import FOREIGN_CHANGES, store_of
 from plugins.iscsi_lio.tests.registered import registered
 
 DEVICES = ("/dev/one", "/dev/two")
@@ -124,12 +125,8 @@ async def test_activating_what_is_staged_does_no_more_than_it_must(driver: LioTa
     await driver.stage(SPEC)
     kernel.changes.clear()
     await driver.activate(SPEC)
-    assert [change.split()[0] for change in kernel.changes] == ["write"] * 2 + ["link"] * 3 + [
-        "write",
-        "link",
-        "write",
-        "write",
-    ]
+    # Opened, linked, mapped, one of them read only; and logins are let in.
+    assert [change.split()[0] for change in kernel.changes] == ["write"] * 2 + ["link"] * 4 + ["write"] * 2
     assert kernel.changes[-1] == f"write {TPG}/enable"
 
 
@@ -148,6 +145,126 @@ async def test_no_secret_reaches_the_log(
     await driver.activate(with_chap(SPEC))
     assert "auth/password" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+# --- what is known is not read again ---
+
+
+def with_units(count: int) -> TargetSpec:
+    units = tuple(
+        dataclasses.replace(SPEC.units[0], lun=n, name=f"u{n}", device=f"/dev/u{n}", serial=f"{n:032x}")
+        for n in range(1, count + 1)
+    )
+    return dataclasses.replace(SPEC, units=units)
+
+
+@pytest.fixture
+def many(kernel: FakeConfigfs) -> TargetSpec:
+    kernel.devices.update(f"/dev/u{n}" for n in range(1, 41))
+    return with_units(40)
+
+
+async def test_a_takeover_reads_nothing_of_what_was_staged(
+    driver: LioTargets, kernel: FakeConfigfs, many: TargetSpec
+) -> None:
+    await driver.stage(many)
+    kernel.reads = 0
+    await driver.activate(many)
+    await driver.activate(many)
+    await driver.deactivate(many.name, many.iqn)
+    await driver.activate(many)
+    assert kernel.reads == 0
+    assert await driver.state(many) is TargetState.ACTIVE
+
+
+async def test_adding_and_taking_away_a_unit_costs_the_same_whatever_others_there_are(
+    driver: LioTargets, kernel: FakeConfigfs, many: TargetSpec
+) -> None:
+    costs = []
+    for count in (2, 39):
+        await driver.activate(with_units(count))
+        for next_count in (count + 1, count):
+            kernel.reads = 0
+            kernel.changes.clear()
+            await driver.activate(with_units(next_count))
+            costs.append((kernel.reads, len(kernel.changes)))
+            assert await LioTargets(Settings(5.0), kernel, NO_FILES).state(with_units(next_count)) is TargetState.ACTIVE
+    assert costs[:2] == costs[2:]
+    assert costs[0][0] > 0
+
+
+@pytest.mark.parametrize("what", sorted(FOREIGN_CHANGES))
+async def test_what_somebody_else_changed_is_seen_and_mended(
+    driver: LioTargets, kernel: FakeConfigfs, what: str
+) -> None:
+    await driver.activate(SPEC)
+    kernel.can_unmap = True
+    FOREIGN_CHANGES[what](kernel, SPEC)
+    assert await driver.state(SPEC) is TargetState.PARTIAL
+    await driver.activate(SPEC)
+    assert await driver.state(SPEC) is TargetState.ACTIVE
+
+
+async def test_what_was_made_afresh_is_watched_too(driver: LioTargets, kernel: FakeConfigfs) -> None:
+    await driver.activate(SPEC)
+    await driver.deactivate(SPEC.name, SPEC.iqn)
+    kernel.write(f"{store_of(kernel, SPEC)}/wwn/vendor_id", "EVE")
+    kernel.reads = 0
+    await driver.stage(SPEC)
+    assert kernel.reads > 0
+    assert await driver.state(SPEC) is TargetState.STAGED
+
+
+@pytest.mark.parametrize("what", sorted(FOREIGN_CHANGES))
+async def test_what_somebody_else_changes_meanwhile_is_seen_and_mended(
+    driver: LioTargets, kernel: FakeConfigfs, what: str
+) -> None:
+    await driver.stage(SPEC)
+    kernel.can_unmap = True
+
+    def change(last: str) -> None:
+        if last == f"write {TPG}/enable":
+            kernel.before_change = lambda _: None
+            FOREIGN_CHANGES[what](kernel, SPEC)
+
+    kernel.before_change = change
+    await driver.activate(SPEC)
+    await driver.activate(SPEC)
+    assert await driver.state(SPEC) is TargetState.ACTIVE
+
+
+async def test_more_changes_than_the_kernel_tells_of_have_all_of_it_read(
+    driver: LioTargets, kernel: FakeConfigfs
+) -> None:
+    await driver.activate(SPEC)
+    kernel.watches[-1].is_overflowing = True
+    kernel.reads = 0
+    await driver.activate(SPEC)
+    assert kernel.reads > 0
+
+
+async def test_what_the_kernel_does_not_watch_is_always_read(driver: LioTargets, kernel: FakeConfigfs) -> None:
+    kernel.most_watched = 3
+    await driver.stage(SPEC)
+    kernel.reads = 0
+    await driver.activate(SPEC)
+    assert kernel.reads > 0
+    assert await driver.state(SPEC) is TargetState.ACTIVE
+
+
+async def test_a_step_that_is_refused_has_all_of_it_read(driver: LioTargets, kernel: FakeConfigfs) -> None:
+    await driver.stage(SPEC)
+    refused: list[str] = []
+
+    def refuse(change: str) -> None:
+        if change.startswith(f"link {TPG}/lun/") and not refused:
+            refused.append(change)
+            raise OSError(errno.EAGAIN, "not now")
+
+    kernel.before_change = refuse
+    await driver.activate(SPEC)
+    assert refused
+    assert await driver.state(SPEC) is TargetState.ACTIVE
 
 
 # --- what is not ours ---
@@ -207,7 +324,7 @@ class _Killed(BaseException):
     pass
 
 
-async def _interrupted(kernel: FakeConfigfs, change: int, what: str) -> None:
+async def _interrupted(kernel: FakeConfigfs, change: int, what: str, driver: LioTargets | None = None) -> None:
     """Run an operation that ends just before its change number `change`."""
     count = 0
 
@@ -219,7 +336,7 @@ async def _interrupted(kernel: FakeConfigfs, change: int, what: str) -> None:
 
     kernel.before_change = kill
     try:
-        await _operate(LioTargets(Settings(5.0), kernel, NO_FILES), what)
+        await _operate(driver or LioTargets(Settings(5.0), kernel, NO_FILES), what)
     finally:
         kernel.before_change = lambda _: None
 
@@ -270,6 +387,26 @@ def _prefixes(what: str) -> Iterator[FakeConfigfs]:
             yield kernel
         else:
             return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("what", sorted(BEGINNINGS))
+def test_a_driver_that_knew_the_target_and_was_interrupted_reaches_every_end(what: str) -> None:
+    for change in range(200):
+        kernel = FakeConfigfs(DEVICES)
+        driver = LioTargets(Settings(5.0), kernel, NO_FILES)
+        for earlier in BEGINNINGS[what]:
+            asyncio.run(_operate(driver, earlier))
+        try:
+            asyncio.run(_interrupted(kernel, change, what, driver))
+        except _Killed:
+            pass
+        else:
+            assert change > 3
+            return
+        asyncio.run(_operate(driver, "activate"))
+        spec, state = ENDS["activate"]
+        assert asyncio.run(driver.state(spec)) is state
     raise AssertionError("it never ended")
 
 
@@ -476,7 +613,7 @@ def backstores(kernel: FakeConfigfs) -> list[tuple[str, str]]:
     return [
         (hba, name)
         for hba in kernel.names(CORE)
-        if hba.startswith("iblock_")
+        if hba.startswith(("iblock_", "fileio_"))
         for name in kernel.names(f"{CORE}/{hba}")
         if not name.startswith("hba_")
     ]

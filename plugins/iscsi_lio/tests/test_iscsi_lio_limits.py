@@ -20,6 +20,10 @@ def with_unit(**changes: Any) -> TargetSpec:
     return replace(SPEC, units=(replace(SPEC.units[0], **changes),))
 
 
+def with_file(**changes: Any) -> TargetSpec:
+    return with_unit(**{"device": "/srv/holdfast/p/v/unit", "file_bytes": 1 << 20, **changes})
+
+
 def with_credentials(*credentials: Any) -> TargetSpec:
     return replace(SPEC, access=(InitiatorAccess("iqn.2026-01.com.example:c", Chap(*credentials)),))
 
@@ -36,6 +40,8 @@ def with_credentials(*credentials: Any) -> TargetSpec:
         replace(SPEC, iqn="iqn.2026-01.com.example"),
         replace(with_unit(name=f"{'t' * 31}-255"), name="t" * 31),
         with_credentials("joe", Secret("p" * 255), "target", Secret("q")),
+        with_file(),
+        with_file(has_write_cache=True, block_size_bytes=4096, optimal_blocks=8),
     ],
 )
 def test_what_the_kernel_takes_is_taken(spec: TargetSpec) -> None:
@@ -58,6 +64,16 @@ def test_what_the_kernel_takes_is_taken(spec: TargetSpec) -> None:
         (with_unit(name="a/b"), "units[0].name"),
         (with_unit(name="v" * 64), "units[0].name"),
         (with_unit(device="/dev/a,readonly=0"), "units[0].device"),
+        (with_unit(device="/srv/unit"), "units[0].device"),
+        (with_unit(has_write_cache=True), "units[0].has_write_cache"),
+        (with_file(device="srv/unit"), "units[0].device"),
+        (with_file(device="/srv/../unit"), "units[0].device"),
+        (with_file(device="/srv/unit,fd_buffered_io=1"), "units[0].device"),
+        (with_file(device="/" + "x" * 255), "units[0].device"),
+        (with_file(file_bytes=0), "units[0].file_bytes"),
+        (with_file(file_bytes=4097), "units[0].file_bytes"),
+        (with_file(is_read_only=True), "units[0].is_read_only"),
+        (with_file(may_unmap=True), "units[0].may_unmap"),
         (with_unit(device="/dev/../etc/passwd"), "units[0].device"),
         (with_unit(device="/etc/passwd"), "units[0].device"),
         (with_unit(serial="volume-one"), "units[0].serial"),

@@ -29,7 +29,7 @@ def tree(text: str) -> Tree:
         if ">" in word:
             items.append(Link(path(word.split(">")[0]), path(word.split(">")[1])))
         elif "=" in word:
-            items.append(Attribute(path(word.split("=")[0]), word.split("=")[1]))
+            items.append(Attribute(path(word.partition("=")[0]), word.partition("=")[2]))
         else:
             items.append(Directory(path(word)))
     return tuple(items)
@@ -89,6 +89,24 @@ ACTIVE = (
             "~mapped/m ~lun/b -store +store store/control=d2 store/enable=1 >lun/b >mapped/m mapped/write_protect=0",
         ),
         ("a closed backstore that differs is written", STAGED, STAGED.replace("d1", "d2"), "store/control=d2"),
+        (
+            "a closed backstore with a write cache is made afresh to lose it",
+            STAGED.replace("d1", "f,fd_buffered_io=1"),
+            STAGED.replace("d1", "f"),
+            "-store +store store/control=f",
+        ),
+        (
+            "one that keeps it is only opened",
+            "store store/control=f,fd_buffered_io=1 store/enable=0",
+            "store store/control=f,fd_buffered_io=1 store/enable=1",
+            "store/enable=1",
+        ),
+        (
+            "one without gets it by a write",
+            STAGED.replace("d1", "f"),
+            STAGED.replace("d1", "f,fd_buffered_io=1"),
+            "store/control=f,fd_buffered_io=1",
+        ),
         (
             "an open backstore that nothing links to is closed",
             "hba store store/enable=1",

@@ -83,7 +83,7 @@ async def test_opening_loads_the_modules_and_makes_the_root_of_targets(tmp_path:
     assert host.kernel.exists("/sys/kernel/config/target/iscsi")
     # It can be set only before any fabric is loaded.
     assert host.kernel.read("/sys/kernel/config/target/dbroot") == str(host.state_dir / "dbroot")
-    assert [argv[-1] for argv in host.commands.calls] == ["target_core_iblock", "iscsi_target_mod"]
+    assert [argv[-1] for argv in host.commands.calls] == ["target_core_file", "iscsi_target_mod"]
 
 
 async def test_opening_without_the_kernel_tree_says_so(tmp_path: Path) -> None:
