@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConflictError, HoldfastError, UnavailableError
+from holdfast.hooks.base import Can
 from holdfast.hooks.volume import Disk, Pool, Reserves, Snapshot, SnapshotSpec, Volume, VolumeKind, VolumeSpec
 from holdfast.testing.memory_volume import EXTENT_BYTES, MEMBER, MemoryVolumes, Mounted
 from holdfast.testing.volume import VolumeBench, VolumeContract, make_pool
@@ -433,6 +434,46 @@ class GrowsFileSystemsOfNothing(MemoryVolumes):
         return
 
 
+class HasFilesAndDoesNotSay(MemoryVolumes):
+    can = MemoryVolumes.can - {Can.VOLUME_FILE}
+
+
+class FillsFiles(MemoryVolumes):
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        path = await super().make_unit_file(directory, size_bytes)
+        await asyncio.to_thread(_scribble, Path(path), size_bytes - 1)
+        return path
+
+
+class CountsFilesByTheByte(MemoryVolumes):
+    def unit_file_bytes(self, volume_bytes: int) -> int:
+        return volume_bytes - 1
+
+
+class MakesFilesAgain(MemoryVolumes):
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        await asyncio.to_thread(Path(directory, "unit").unlink, missing_ok=True)
+        return await super().make_unit_file(directory, size_bytes)
+
+
+class PromisesFilesAnyRoom(MemoryVolumes):
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        return await super().make_unit_file(directory, min(size_bytes, 4 * EXTENT_BYTES))
+
+
+class MakesFilesAnywhere(MemoryVolumes):
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        if directory not in self.mounts:
+            return f"{directory}/unit"
+        return await super().make_unit_file(directory, size_bytes)
+
+
+def _scribble(path: Path, offset: int) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"x")
+
+
 FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (ListsDisksBackwards, "test_blank_disks_are_listed_in_order_and_carry_nothing"),
     (SeesNoSignatures, "test_what_a_disk_carries_is_named"),
@@ -484,6 +525,12 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (SaysAlwaysMounted, "test_what_is_mounted_where_is_told"),
     (KnowsTheMountAndNotWhose, "test_what_is_mounted_where_is_told"),
     (MountsAnything, "test_what_has_no_device_or_no_file_system_is_not_mounted"),
+    (HasFilesAndDoesNotSay, "test_files_for_units_are_declared_or_unsupported"),
+    (FillsFiles, "test_a_file_takes_up_what_it_may_and_reads_as_zeros"),
+    (CountsFilesByTheByte, "test_a_file_takes_up_what_it_may_and_reads_as_zeros"),
+    (MakesFilesAgain, "test_a_file_that_is_there_keeps_what_it_holds"),
+    (PromisesFilesAnyRoom, "test_a_file_without_a_place_or_room_is_refused"),
+    (MakesFilesAnywhere, "test_a_file_without_a_place_or_room_is_refused"),
     (DeclaresWhatItCannot, "test_snapshots_are_declared_or_unsupported"),
     (CanButDoesNotSay, "test_snapshots_are_declared_or_unsupported"),
     (RefusesRepeatedSnapshots, "test_a_snapshot_is_as_asked_and_can_be_read_back"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from holdfast_cli.jobs import Change
@@ -16,7 +18,11 @@ def volume() -> None:
     """Volumes: block devices and NAS file systems, cut from a pool."""
 
 
-add_list(volume, "volumes", ("name", "pool", "kind", "size_bytes", "replication_mode", "used_by", "drift", "label"))
+add_list(
+    volume,
+    "volumes",
+    ("name", "pool", "kind", "io_type", "size_bytes", "replication_mode", "used_by", "drift", "label"),
+)
 add_show(volume, "volumes")
 add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 
@@ -26,11 +32,16 @@ add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 @click.option("--pool", required=True, help="Where it is cut from.")
 @click.option("--size", "size_bytes", type=Size(), required=True, help="Such as 10GiB or 512MiB.")
 @click.option("--kind", type=click.Choice(["nas", "iscsi", "fc"]), required=True, help="What it will be used for.")
+@click.option(
+    "--io-type",
+    type=click.Choice(["block", "file"]),
+    help="The logical unit is the volume itself (default), or a file in a file system on it, which is not mirrored.",
+)
 @click.option("--label", help="Free text for people.")
 @changing
-def create(change: Change, name: str, pool: str, size_bytes: int, kind: str, label: str | None) -> None:
+def create(change: Change, name: str, **content: Any) -> None:
     """Make a volume."""
-    change.send("POST", url_path("volumes"), given(name=name, pool=pool, size_bytes=size_bytes, kind=kind, label=label))
+    change.send("POST", url_path("volumes"), given(name=name, **content))
 
 
 @volume.command("set-mode")

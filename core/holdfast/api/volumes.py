@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from holdfast.api.fields import Bytes, Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.hooks.volume import VolumeKind, VolumeSpec
+from holdfast.hooks.volume import IoType, VolumeKind, VolumeSpec
 from holdfast.services.documents import ReplicationMode
 from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.snapshots import Snapshots
@@ -22,6 +22,15 @@ class VolumeSchema(Schema):
     name = Name(required=True)
     size_bytes = Bytes(required=True)
     kind = fields.Enum(VolumeKind, by_value=True, required=True)
+    io_type = fields.Enum(
+        IoType,
+        by_value=True,
+        load_default=IoType.BLOCK,
+        metadata={
+            "description": "of kind iscsi or fc: whether the logical unit is the volume itself, or a file in a file "
+            "system on it, which is cached for reading"
+        },
+    )
     label = fields.String(load_default="", validate=validate.Length(max=200))
 
 
@@ -51,7 +60,7 @@ def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> t
 
     async def create(call: Call) -> Started:
         body = call.body
-        spec = VolumeSpec(body["pool"], body["name"], body["size_bytes"], body["kind"])
+        spec = VolumeSpec(body["pool"], body["name"], body["size_bytes"], body["kind"], body["io_type"])
         return Started(await volumes.create(spec, body["label"], validate_only=call.validate_only))
 
     async def delete(call: Call) -> Started:

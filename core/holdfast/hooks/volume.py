@@ -18,6 +18,19 @@ class VolumeKind(StrEnum):
     FC = "fc"
 
 
+UNIT_FILE = "unit"
+"""The name of a file that is a logical unit, in a file system that has no other."""
+
+
+class IoType(StrEnum):
+    """What a logical unit is made of (S15)."""
+
+    BLOCK = "block"
+    """The volume itself."""
+    FILE = "file"
+    """A file in a file system on the volume."""
+
+
 @dataclass(frozen=True)
 class Disk:
     """A whole block device of this node, as a pool could use it."""
@@ -64,6 +77,13 @@ class VolumeSpec:
     name: str
     size_bytes: int
     kind: VolumeKind
+    io_type: IoType = IoType.BLOCK
+    """File only with `Can.VOLUME_FILE`, and never of kind nas."""
+
+    @property
+    def has_file_system(self) -> bool:
+        """Whether the volume is made with a file system on it."""
+        return self.kind is VolumeKind.NAS or self.io_type is IoType.FILE
 
 
 @dataclass(frozen=True)
@@ -143,10 +163,10 @@ class VolumeDriver(Driver):
 
     @abstractmethod
     async def create_volume(self, spec: VolumeSpec) -> Volume:
-        """Make a volume; of kind nas with a file system on it. Wipes signatures in the *new* device only.
+        """Make a volume; of kind nas or for file I/O with a file system on it.
 
-        Raises NoSpaceError saying how many bytes are missing, NotFoundError for the pool,
-        ConflictError if the name is taken by a volume of another size or kind.
+        Wipes signatures in the *new* device only. Raises NoSpaceError saying how many bytes are missing, NotFoundError
+        for the pool, ConflictError if the name is taken by a volume of another size or kind.
         """
 
     @abstractmethod
@@ -203,6 +223,22 @@ class VolumeDriver(Driver):
     async def grow_file_system(self, directory: str) -> None:
         """Let the file system mounted at `directory` take up all that its device has; nothing to take is success."""
         raise self.unsupported("growing")
+
+    def unit_file_bytes(self, volume_bytes: int) -> int:
+        """The size that `make_unit_file` is to be asked for on a volume of this size (`Can.VOLUME_FILE`).
+
+        A whole number of MiB that depends on nothing else, so that two nodes come to the same.
+        """
+        raise self.unsupported("file I/O")
+
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        """Make `UNIT_FILE` in the file system mounted at `directory`, all of a logical unit; return its path.
+
+        All its room is allocated, it reads as zeros, and it survives a power cut from then on. One that is there in
+        this size is left as it is, with what it holds. Raises ConflictError for one of another size, NoSpaceError
+        when the file system has no room for it, NotFoundError when nothing is mounted at `directory`.
+        """
+        raise self.unsupported("file I/O")
 
     async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
         """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).

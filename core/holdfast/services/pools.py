@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from holdfast.errors import ConflictError
 from holdfast.hooks.volume import Disk, Pool
@@ -23,7 +24,9 @@ class Pools:
         self._drivers = drivers
         self._dependents = dependents
         jobs.define(JobDefinition("pool.create", (Step("make", self._make), Step("record", self._record))))
-        jobs.define(JobDefinition("pool.delete", (Step("remove", self._remove), Step("forget", self._forget))))
+        jobs.define(
+            JobDefinition("pool.delete", (Step("remove", self._remove, is_final=True), Step("forget", self._forget)))
+        )
 
     async def disks(self) -> tuple[Disk, ...]:
         """The disks that a pool could use."""
@@ -68,6 +71,10 @@ class Pools:
     async def activate(self) -> None:
         """Make every pool's volumes available, as after a boot."""
         for name in await self._kept.all():
+            await self._jobs.locks.mend(f"pool:{name}", partial(self._activate, name))
+
+    async def _activate(self, name: str) -> None:
+        if await self._kept.find(name) is not None:
             await self._drivers.volume().activate_pool(name)
 
     # --- steps ---

@@ -23,7 +23,7 @@ class Snapshots:
         self._jobs = jobs
         self._drivers = drivers
         jobs.define(JobDefinition("snapshot.create", (Step("make", self._make, self._destroy),)))
-        jobs.define(JobDefinition("snapshot.delete", (Step("destroy", self._destroy),)))
+        jobs.define(JobDefinition("snapshot.delete", (Step("destroy", self._destroy, is_final=True),)))
 
     async def list(self, volume: str | None = None) -> tuple[Snapshot, ...]:
         """Snapshots of one volume or of all."""

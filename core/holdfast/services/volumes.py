@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from holdfast.errors import ConflictError, InvalidError, NoSpaceError, NotFoundError, Reason, UnavailableError
-from holdfast.hooks.volume import Volume, VolumeChange, VolumeKind, VolumeSpec
+from holdfast.hooks.volume import IoType, Volume, VolumeChange, VolumeKind, VolumeSpec
 from holdfast.loading.discovery import PluginHooks
 from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import ReplicationMode, VolumeDocument
+from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
+from holdfast.services.file_io import directory_of, refuse_io_type
 from holdfast.services.jobs import Jobs
 from holdfast.services.steps import JobContext, JobDefinition, Step
+from holdfast.services.volume_views import VolumeView, has_files, is_mounted_by_itself
 from holdfast.store.intent import Intents
-
-
-@dataclass(frozen=True)
-class VolumeView:
-    """A volume as asked for and as it is; `drift` says what differs, in sentences."""
-
-    name: str
-    pool: str
-    kind: VolumeKind
-    label: str
-    size_bytes: int
-    actual: Volume | None
-    mounted_at: str | None
-    replication_mode: ReplicationMode
-    used_by: tuple[str, ...]
-    drift: tuple[str, ...]
-
-
-def has_files(document: VolumeDocument) -> bool:
-    """Whether the file system of a NAS volume is to be used on this node: not on a destination, or a torn copy."""
-    is_destination = document.mirror is not None or document.replication_mode is ReplicationMode.DESTINATION
-    return not is_destination and not document.is_torn
-
-
-def is_mounted_by_itself(document: VolumeDocument) -> bool:
-    """Whether its file system is mounted without a mirror below it."""
-    return has_files(document) and document.mirrored_as is None
 
 
 class Volumes:
@@ -62,14 +38,15 @@ class Volumes:
         self._hooks = hooks
         self._mount_dir = mount_dir
         make, mount = Step("make", self._make, self._unmake), Step("mount", self._mount, self._unmount)
-        record = Step("record", self._record, self._forget)
-        jobs.define(JobDefinition("volume.create", (make, mount, record)))
-        unmount, destroy = Step("unmount", self._unmount, self._mount), Step("destroy", self._destroy)
+        # Its undo is that of `make`: the file goes with its file system.
+        allocate, record = Step("allocate", self._allocate), Step("record", self._record, self._forget)
+        jobs.define(JobDefinition("volume.create", (make, mount, allocate, record)))
+        unmount, destroy = Step("unmount", self._unmount, self._mount), Step("destroy", self._destroy, is_final=True)
         jobs.define(JobDefinition("volume.delete", (unmount, destroy, Step("forget", self._forget))))
 
     def directory(self, document: VolumeDocument) -> Path:
-        """Where a NAS volume is mounted."""
-        return self._mount_dir / (document.directory_pool or document.pool) / document.name
+        """Where a volume with a file system is mounted."""
+        return directory_of(self._mount_dir, document)
 
     async def document(self, name: str) -> VolumeDocument:
         """What was asked for. Raises NotFoundError."""
@@ -99,7 +76,7 @@ class Volumes:
             drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
         used_by = tuple(f"{d.noun}:{d.name}" for d in await self._dependents.of_volume(document.name))
         mounted_at = None
-        if document.kind is VolumeKind.NAS and actual is not None:
+        if document.has_file_system and actual is not None:
             if await self._is_mounted(document, actual):
                 mounted_at = str(self.directory(document))
             elif has_files(document):
@@ -109,7 +86,9 @@ class Volumes:
             document.pool,
             document.kind,
             document.label,
+            document.io_type,
             document.size_bytes,
+            document.file_bytes,
             actual,
             mounted_at,
             document.replication_mode,
@@ -136,7 +115,7 @@ class Volumes:
         await self._kept.put(name, replace(document, size_bytes=found.size_bytes))
 
     async def mount(self, name: str) -> None:
-        """Mount a NAS volume, by its mirrored device if it has one."""
+        """Mount a volume's file system, by its mirrored device if it has one."""
         document = await self._kept.get(name)
         device = document.mirrored_as
         if device is None:
@@ -144,7 +123,7 @@ class Volumes:
         await self._drivers.volume().mount(device, str(self.directory(document)))
 
     async def mounted_directory(self, name: str) -> Path:
-        """Where the file system of a NAS volume lies now.
+        """Where the file system of a volume lies now.
 
         Raises UnavailableError when it is not mounted: what is written there would fill the system's own disk.
         """
@@ -155,6 +134,11 @@ class Volumes:
             raise UnavailableError(f"the volume {name} is not mounted at {directory}")
         return directory
 
+    async def refuse_unmounted(self, name: str) -> None:
+        """Raise UnavailableError for a volume with file I/O whose file is not there because nothing is mounted."""
+        if (await self._kept.get(name)).io_type is IoType.FILE:
+            await self.mounted_directory(name)
+
     async def create(self, spec: VolumeSpec, label: str, *, validate_only: bool) -> str | None:
         """Make a volume; the job's id, or None where only the checks were wanted."""
 
@@ -162,6 +146,7 @@ class Volumes:
             kept = await self._kept.find(spec.name)
             if kept is not None:
                 raise ConflictError(f"there is a volume {spec.name} in the pool {kept.document.pool}")
+            refuse_io_type(spec, self._drivers.volume())
             await self.check_room(spec)
             await self._refuse_unknown(spec)
 
@@ -207,7 +192,7 @@ class Volumes:
             await check()
             return None
         document = await self._kept.get(name)
-        parameters = {"name": name, "pool": document.pool, "kind": document.kind}
+        parameters = {"name": name, "pool": document.pool, "kind": document.kind, "io_type": document.io_type}
         return await self._jobs.start("volume.delete", f"volume:{name}", parameters, check=check)
 
     async def refuse_snapshots(self, document: VolumeDocument) -> None:
@@ -218,16 +203,20 @@ class Volumes:
             raise ConflictError(text, reasons=[Reason("has-snapshots", text, "delete the snapshots first")])
 
     async def mount_all(self) -> tuple[str, ...]:
-        """Mount every NAS volume, as after a boot; return in sentences what could not be."""
+        """Mount every file system, as after a boot; return in sentences what could not be."""
         failed = []
-        for document in (await self._kept.all()).values():
-            # A mirrored one is the mirror's to mount; a copy that is not complete is nobody's.
-            if document.kind is VolumeKind.NAS and is_mounted_by_itself(document):
-                try:
-                    await self.mount(document.name)
-                except Exception as reason:  # one broken volume must not keep the others from being served
-                    failed.append(f"the volume {document.name} could not be mounted: {reason}")
+        for name in await self._kept.all():
+            try:
+                await self._jobs.locks.mend(f"volume:{name}", partial(self._mount_by_itself, name))
+            except Exception as reason:  # one broken volume must not keep the others from being served
+                failed.append(f"the volume {name} could not be mounted: {reason}")
         return tuple(failed)
+
+    async def _mount_by_itself(self, name: str) -> None:
+        """Mount a volume, if it is still there. A mirrored one is the mirror's to mount, a torn copy nobody's."""
+        kept = await self._kept.find(name)
+        if kept is not None and kept.document.has_file_system and is_mounted_by_itself(kept.document):
+            await self.mount(name)
 
     async def mark_used(self, name: str) -> None:
         """Note that others than us have access to a volume from now on: it may hold data."""
@@ -239,22 +228,23 @@ class Volumes:
 
     def _document(self, job: JobContext) -> VolumeDocument:
         given = job.parameters
-        kind = VolumeKind(given["kind"])
+        kind, io_type = VolumeKind(given["kind"]), IoType(given.get("io_type", IoType.BLOCK))
         return VolumeDocument(
             given["name"],
             given["pool"],
             job.facts.get("size_bytes", 0),
             kind,
             given.get("label", ""),
-            is_blank=kind is not VolumeKind.NAS,
+            is_blank=kind is not VolumeKind.NAS and io_type is IoType.BLOCK,
+            io_type=io_type,
+            file_bytes=job.facts.get("file_bytes"),
         )
 
     async def _make(self, job: JobContext) -> None:
         given = job.parameters
-        kind = VolumeKind(given["kind"])
-        volume = await self._drivers.volume().create_volume(
-            VolumeSpec(given["pool"], given["name"], given["size_bytes"], kind)
-        )
+        wanted = self._document(job)
+        spec = VolumeSpec(wanted.pool, wanted.name, given["size_bytes"], wanted.kind, wanted.io_type)
+        volume = await self._drivers.volume().create_volume(spec)
         job.facts["size_bytes"] = volume.size_bytes
         job.facts["device"] = volume.device
         if volume.size_bytes != given["size_bytes"]:
@@ -268,14 +258,21 @@ class Volumes:
 
     async def _mount(self, job: JobContext) -> None:
         document = self._document(job)
-        if document.kind is VolumeKind.NAS:
+        if document.has_file_system:
             volume = await self._drivers.volume().get_volume(document.pool, document.name)
             await self._drivers.volume().mount(volume.device, str(self.directory(document)))
 
     async def _unmount(self, job: JobContext) -> None:
         document = self._document(job)
-        if document.kind is VolumeKind.NAS:
+        if document.has_file_system:
             await self._drivers.volume().unmount(str(self.directory(document)))
+
+    async def _allocate(self, job: JobContext) -> None:
+        document, driver = self._document(job), self._drivers.volume()
+        if document.io_type is IoType.FILE:
+            size_bytes = driver.unit_file_bytes(document.size_bytes)
+            await driver.make_unit_file(str(self.directory(document)), size_bytes)
+            job.facts["file_bytes"] = size_bytes
 
     async def _record(self, job: JobContext) -> None:
         document = self._document(job)

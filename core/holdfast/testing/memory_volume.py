@@ -6,6 +6,7 @@ snapshot is a copy. So a copy driver can run on it. Nothing here knows LVM.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import uuid
@@ -17,6 +18,7 @@ from typing import ClassVar
 from holdfast.errors import BusyError, ConflictError, InvalidError, NoSpaceError, NotFoundError, UnavailableError
 from holdfast.hooks.base import Can
 from holdfast.hooks.volume import (
+    UNIT_FILE,
     Disk,
     Pool,
     Reserves,
@@ -24,7 +26,6 @@ from holdfast.hooks.volume import (
     SnapshotSpec,
     Volume,
     VolumeDriver,
-    VolumeKind,
     VolumeSpec,
 )
 
@@ -48,7 +49,7 @@ class Mounted:
 class MemoryVolumes(VolumeDriver):
     """See VolumeDriver. Tests may read and change all its attributes: they are the reality it drives."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW, Can.VOLUME_FILE})
 
     def __init__(self, content: Path, disks: Mapping[str, int] = DISKS) -> None:
         """`content` is where the files of NAS volumes lie; `disks` gives the size in bytes of each blank disk."""
@@ -157,7 +158,7 @@ class MemoryVolumes(VolumeDriver):
             found = Volume(spec.pool, spec.name, size_bytes, spec.kind, device, str(uuid.uuid4()), is_active=True)
             self.volumes[spec.pool, spec.name] = found
             self.carried.pop(device, None)
-            if spec.kind is VolumeKind.NAS:
+            if spec.has_file_system:
                 self.carried[device] = (FILE_SYSTEM,)
                 self._files(device).mkdir(parents=True)
         elif (found.size_bytes, found.kind) != (size_bytes, spec.kind):
@@ -207,6 +208,26 @@ class MemoryVolumes(VolumeDriver):
         """See VolumeDriver. A file system here has the room of its device."""
         if directory not in self.mounts:
             raise NotFoundError(f"nothing is mounted at {directory}")
+
+    def unit_file_bytes(self, volume_bytes: int) -> int:
+        """See VolumeDriver."""
+        return volume_bytes - MIB
+
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        """See VolumeDriver."""
+        if directory not in self.mounts:
+            raise NotFoundError(f"nothing is mounted at {directory}")
+        path = Path(directory) / UNIT_FILE
+        device = self.mounts[directory].device
+        (volume,) = (v for v in self.volumes.values() if v.device == self.above.get(device, device))
+        if size_bytes > volume.size_bytes:
+            raise NoSpaceError(f"{directory} has no room for {size_bytes} bytes")
+        if not path.exists():
+            path.touch()
+            os.truncate(path, size_bytes)
+        elif path.stat().st_size != size_bytes:
+            raise ConflictError(f"{path} has {path.stat().st_size} bytes")
+        return str(path)
 
     def _remove_device(self, device: str) -> None:
         """What the device carried stays behind: whatever is put there next must clear it."""

@@ -24,7 +24,17 @@ from holdfast.errors import (
     UnsupportedError,
 )
 from holdfast.hooks.base import Can
-from holdfast.hooks.volume import Disk, Pool, SnapshotSpec, Volume, VolumeDriver, VolumeKind, VolumeSpec
+from holdfast.hooks.volume import (
+    UNIT_FILE,
+    Disk,
+    IoType,
+    Pool,
+    SnapshotSpec,
+    Volume,
+    VolumeDriver,
+    VolumeKind,
+    VolumeSpec,
+)
 
 MIB = 1024 * 1024
 BLOCK_BYTES = 32 * MIB
@@ -455,6 +465,40 @@ class VolumeContract:
         with pytest.raises(ConflictError):
             await bench.driver.mount(made.device, str(bench.directory / "here"))
 
+    # --- files for logical units ---
+
+    async def test_files_for_units_are_declared_or_unsupported(self, bench: VolumeBench, pool: Pool) -> None:
+        if Can.VOLUME_FILE not in bench.driver.can:
+            with pytest.raises(UnsupportedError):
+                bench.driver.unit_file_bytes(NAS_BYTES)
+            with pytest.raises(UnsupportedError):
+                await bench.driver.make_unit_file(str(bench.directory), MIB)
+
+    async def test_a_file_takes_up_what_it_may_and_reads_as_zeros(self, bench: VolumeBench, pool: Pool) -> None:
+        place, size_bytes = await _mounted_for_file_io(bench)
+        assert (0 < size_bytes < NAS_BYTES, size_bytes % MIB) == (True, 0)
+        path = Path(await bench.driver.make_unit_file(str(place), size_bytes))
+        assert (path, _size_bytes(path)) == (place / UNIT_FILE, size_bytes)
+        for offset in (0, size_bytes // 2 // MIB * MIB, size_bytes - MIB):
+            assert _read(path, offset, MIB) == bytes(MIB)
+
+    async def test_a_file_that_is_there_keeps_what_it_holds(self, bench: VolumeBench, pool: Pool) -> None:
+        place, size_bytes = await _mounted_for_file_io(bench)
+        path = Path(await bench.driver.make_unit_file(str(place), size_bytes))
+        _overwrite(path, b"kept")
+        assert await bench.driver.make_unit_file(str(place), size_bytes) == str(path)
+        with pytest.raises(ConflictError):
+            await bench.driver.make_unit_file(str(place), size_bytes - MIB)
+        assert (_read(path, 0, 4), _size_bytes(path)) == (b"kept", size_bytes)
+
+    async def test_a_file_without_a_place_or_room_is_refused(self, bench: VolumeBench, pool: Pool) -> None:
+        place, _ = await _mounted_for_file_io(bench)
+        with pytest.raises(NoSpaceError):
+            await bench.driver.make_unit_file(str(place), 2 * NAS_BYTES)
+        await bench.driver.unmount(str(place))
+        with pytest.raises(NotFoundError):
+            await bench.driver.make_unit_file(str(place), MIB)
+
     # --- snapshots ---
 
     async def test_snapshots_are_declared_or_unsupported(self, bench: VolumeBench, pool: Pool) -> None:
@@ -556,6 +600,31 @@ def _need_snapshots(bench: VolumeBench) -> None:
 
 async def _disk(bench: VolumeBench, path: str) -> Disk:
     return next(disk for disk in await bench.driver.list_disks() if disk.path == path)
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _read(path: Path, offset: int, size_bytes: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(size_bytes)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.write(data)
+
+
+async def _mounted_for_file_io(bench: VolumeBench) -> tuple[Path, int]:
+    """A new volume with file I/O, mounted, and the size that its file is to have."""
+    if Can.VOLUME_FILE not in bench.driver.can:
+        pytest.skip("this driver makes no files for logical units")
+    made = await bench.driver.create_volume(replace(block(size_bytes=NAS_BYTES), io_type=IoType.FILE))
+    place = bench.directory / "unit-of"
+    await bench.driver.mount(made.device, str(place))
+    return place, bench.driver.unit_file_bytes(made.size_bytes)
 
 
 async def _mounted(bench: VolumeBench) -> Path:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from holdfast.hooks.base import Can, Host
 from holdfast.hooks.volume import Disk, Pool, Snapshot, SnapshotSpec, Volume, VolumeDriver, VolumeSpec
-from holdfast_volume_lvm import growing
+from holdfast_volume_lvm import growing, unit_files
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.pools import Pools
 from holdfast_volume_lvm.settings import Settings
@@ -22,7 +22,7 @@ class LvmVolumes(VolumeDriver):
     It remembers nothing: each operation reads what is, changes, and reads again.
     """
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW})
+    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW, Can.VOLUME_FILE})
 
     def __init__(self, settings: Settings, host: Host) -> None:
         self._tools = tools = Tools(host, settings)
@@ -79,6 +79,14 @@ class LvmVolumes(VolumeDriver):
     async def grow_file_system(self, directory: str) -> None:
         """See VolumeDriver."""
         await growing.grow_file_system(self._tools, directory)
+
+    def unit_file_bytes(self, volume_bytes: int) -> int:
+        """See VolumeDriver."""
+        return unit_files.size_on(volume_bytes)
+
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        """See VolumeDriver."""
+        return await self._mounts.make_unit_file(directory, size_bytes)
 
     async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
         """See VolumeDriver."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason
 from holdfast.hooks.base import Host
-from holdfast_volume_lvm import holders
+from holdfast.hooks.volume import UNIT_FILE
+from holdfast_volume_lvm import holders, unit_files
 from holdfast_volume_lvm.report import LogicalVolume
 from holdfast_volume_lvm.settings import Settings
 from holdfast_volume_lvm.tools import Tools
@@ -54,10 +56,15 @@ class Mounts:
         self._host = host
         self._tools = tools
         self._options = settings.mount_options
+        self._places: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def mount(self, device: str, directory: str, *, read_only: bool) -> None:
         """See VolumeDriver."""
         place = _resolve(directory)
+        async with self._places[place]:  # two at once would both find it free, and stack
+            await self._mount(device, place, read_only=read_only)
+
+    async def _mount(self, device: str, place: str, *, read_only: bool) -> None:
         number = self._number(device)
         if found := self._at(place):
             if (found.number, found.is_read_only) == (number, read_only):
@@ -76,6 +83,10 @@ class Mounts:
     async def unmount(self, directory: str) -> None:
         """See VolumeDriver."""
         place = _resolve(directory)
+        async with self._places[place]:
+            await self._unmount(place)
+
+    async def _unmount(self, place: str) -> None:
         for _ in range(_DEEPEST):
             found = self._at(place)
             if found is None:
@@ -92,6 +103,15 @@ class Mounts:
                 raise _busy(f"{place} is in use", users) from reason
             log.info("unmounted %s", place)
         raise BusyError(f"{place} is still mounted after it was unmounted {_DEEPEST} times")
+
+    async def make_unit_file(self, directory: str, size_bytes: int) -> str:
+        """See VolumeDriver."""
+        place = _resolve(directory)
+        if self._at(place) is None:
+            text = f"nothing is mounted at {place}"
+            raise NotFoundError(text, reasons=[Reason("not-mounted", text, "mount its volume first")])
+        await asyncio.to_thread(unit_files.make, self._host.kernel.path(place), size_bytes)
+        return f"{place}/{UNIT_FILE}"
 
     def is_mounted(self, device: str, directory: str) -> bool:
         """See VolumeDriver."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NoSpaceError, Reason
-from holdfast.hooks.volume import Volume, VolumeKind, VolumeSpec
-from holdfast_volume_lvm import inventory
+from holdfast.hooks.volume import IoType, Volume, VolumeSpec
+from holdfast_volume_lvm import inventory, unit_files
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.naming import (
     READY,
@@ -73,22 +73,23 @@ class Volumes:
             await self._activate(found)
         device = device_path(spec.pool, spec.name)
         carried = await self._tools.signatures(device)
-        if spec.kind is VolumeKind.NAS:
-            await self._make_file_system(device, carried)
+        if spec.has_file_system:
+            options = unit_files.MKFS_OPTIONS if spec.io_type is IoType.FILE else ()
+            await self._make_file_system(device, carried, options)
         elif carried:
             raise _unfinished(device, carried)
         elif self._settings.zero_new_volumes:
             await self._tools.zero(device, spec.size_bytes)
         await self._mark_ready(spec.pool, spec.name)
 
-    async def _make_file_system(self, device: str, carried: tuple[str, ...]) -> None:
+    async def _make_file_system(self, device: str, carried: tuple[str, ...], options: tuple[str, ...]) -> None:
         if carried == ():
             # Without -f: mkfs itself refuses what appeared since we looked.
-            await self._tools.work(["mkfs.xfs", "-q", device], device)
+            await self._tools.work(["mkfs.xfs", "-q", *options, device], device)
         elif carried != ("xfs",):
             raise _unfinished(device, carried)
         elif await self._is_half_made(device):
-            await self._tools.work(["mkfs.xfs", "-q", "-f", device], device)
+            await self._tools.work(["mkfs.xfs", "-q", "-f", *options, device], device)
 
     async def _is_half_made(self, device: str) -> bool:
         # mkfs.xfs sets sb_inprogress first and clears it last; the kernel mounts no file system that has it.
@@ -165,8 +166,8 @@ def _check(spec: VolumeSpec) -> None:
     check_name(spec.name, "name")
     check_length(spec.pool, spec.name)
     _check_size(spec.size_bytes)
-    if spec.kind is VolumeKind.NAS and spec.size_bytes < SMALLEST_FILE_SYSTEM_BYTES:
-        text = f"a NAS volume has at least {SMALLEST_FILE_SYSTEM_BYTES} bytes: XFS makes no smaller file system"
+    if spec.has_file_system and spec.size_bytes < SMALLEST_FILE_SYSTEM_BYTES:
+        text = f"a volume with a file system has at least {SMALLEST_FILE_SYSTEM_BYTES} bytes: XFS makes none smaller"
         raise InvalidError(text, reasons=[Reason("too-small", text, "ask for more", "size_bytes")])
 
 

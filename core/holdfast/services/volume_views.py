@@ -1,0 +1,43 @@
+"""A volume as it is shown, and what is told of its file system by its document alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.hooks.volume import IoType, Volume, VolumeKind
+from holdfast.services.documents import ReplicationMode, VolumeDocument
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """A volume as asked for and as it is; `drift` says what differs, in sentences."""
+
+    name: str
+    pool: str
+    kind: VolumeKind
+    label: str
+    io_type: IoType
+    size_bytes: int
+    unit_bytes: int | None
+    """The size of the logical unit where it is a file."""
+    actual: Volume | None
+    mounted_at: str | None
+    replication_mode: ReplicationMode
+    used_by: tuple[str, ...]
+    drift: tuple[str, ...]
+
+
+def has_files(document: VolumeDocument) -> bool:
+    """Whether the file system of a volume is to be used on this node: not on a destination, or a torn copy.
+
+    That of a mirrored unit's file is used wherever its failover group is served, and nowhere before.
+    """
+    if document.io_type is IoType.FILE and document.mirrored_as is not None:
+        return False
+    is_destination = document.mirror is not None or document.replication_mode is ReplicationMode.DESTINATION
+    return not is_destination and not document.is_torn
+
+
+def is_mounted_by_itself(document: VolumeDocument) -> bool:
+    """Whether its file system is mounted without a mirror below it."""
+    return has_files(document) and document.mirrored_as is None
