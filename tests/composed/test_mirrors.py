@@ -3,79 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from holdfast.hooks.replication import FenceAnswer, Role
+from holdfast.errors import UnavailableError
+from holdfast.hooks.replication import Role
+from holdfast.hooks.volume import Volume
+from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.testing.memory_drbd import BLOCK_BYTES
-from holdfast.testing.mirror import RecordingArbiter, pattern, serving
-from tests.composed.appliance import Appliance, Refused
-
-MIB = 1024 * 1024
-SOON_S = 5.0
-
-Nodes = tuple[Appliance, Appliance]
-
-
-async def make_mirror(a: Appliance, *, kind: str = "iscsi", size_bytes: int = 4 * MIB) -> None:
-    first_sync = "full" if kind == "nas" else "zero"
-    await a.change("POST", "/v1/volumes", {"pool": "main", "name": "v", "size_bytes": size_bytes, "kind": kind})
-    await a.change("POST", "/v1/mirrors", {"name": "m", "volumes": ["v"], "first_sync": first_sync})
-
-
-async def eventually(node: Appliance, path: str, field: str, expected: Any) -> Any:
-    deadline_s = asyncio.get_running_loop().time() + SOON_S
-    while (found := await node.get(path))[field] != expected:
-        assert asyncio.get_running_loop().time() < deadline_s, found
-        await asyncio.sleep(0.02)
-    return found
-
-
-async def events_of(node: Appliance) -> list[str]:
-    heard: list[str] = []
-
-    async def listen() -> None:
-        async for event in node.system.ground.events.follow(0):
-            heard.append(event.kind)
-
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(listen(), 0.3)
-    return heard
-
-
-@contextlib.asynccontextmanager
-async def writable(node: Appliance) -> AsyncIterator[None]:
-    """The node is Primary meanwhile, whatever its peer does."""
-    driver = node.mechanisms.mirrors
-    was_primary = driver.node.side("m").role is Role.PRIMARY
-    await driver.promote("m")
-    await asyncio.sleep(0.05)  # whoever watches sees it
-    yield
-    if not was_primary:
-        await driver.demote("m")
-
-
-async def diverge(nodes: Nodes) -> None:
-    """Both leave each other by force, both are written, and both meet again."""
-    a, b = nodes
-    for node in nodes:
-        await node.mechanisms.mirrors.disconnect("m", force=True)
-    for node, blocks in ((a, 3), (b, 1)):
-        driver = node.mechanisms.mirrors
-        driver.node.arbiter = None
-        async with serving(driver, RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)), writable(node):
-            for block in range(blocks):
-                await driver.write("m", block * BLOCK_BYTES, pattern(ord(node.config.node)))
-    for node in nodes:
-        document = await node.system.ground.documents.mirrors.get("m")
-        await node.mechanisms.mirrors.connect(await node.system.services.sides.spec(document))
-
+from holdfast.testing.memory_pair import Pair
+from holdfast.testing.mirror import pattern
+from tests.composed.appliance import Refused
+from tests.composed.mirrors import (
+    MIB,
+    Nodes,
+    events_of,
+    eventually,
+    make_mirror,
+)
 
 # --- the secret ----------------------------------------------------------------------------------------
 
@@ -184,107 +132,6 @@ async def test_a_copy_that_never_was_complete_is_not_taken_for_one(nodes: Nodes)
     assert refused.value.problem["reasons"][0]["code"] == "torn"
 
 
-# --- comparing and mending ---------------------------------------------------------------------------------
-
-
-async def test_what_a_comparison_finds_is_kept_on_both_nodes_told_and_mended(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    job = await a.change("POST", "/v1/mirrors/m/verify")
-    assert job["result"] == {"out_of_sync_bytes": 0, "is_equal": True}
-    media = b.mechanisms.mirrors.node.side("m").volumes[0].media
-    media.data[:BLOCK_BYTES] = pattern(9)
-    job = await a.change("POST", "/v1/mirrors/m/verify")
-    assert job["result"]["out_of_sync_bytes"] == BLOCK_BYTES
-    for node in nodes:
-        found = await node.items("/v1/mirrors/m/verifications")
-        assert [item["out_of_sync_bytes"] for item in found] == [BLOCK_BYTES, 0]
-        assert [alert["code"] for alert in (await node.get("/v1/mirrors/m"))["alerts"]] == ["out-of-sync"]
-    assert "mirror.out-of-sync" in await events_of(a)
-
-    plan = await a.get("/v1/mirrors/m/repair")
-    assert (plan["kept_node"], plan["overwritten_node"], plan["total_bytes"]) == ("a", "b", BLOCK_BYTES)
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/repair")
-    assert refused.value.problem["code"] == "confirmation-needed"
-    assert media.data[:BLOCK_BYTES] == pattern(9)
-    await a.change("POST", "/v1/mirrors/m/repair?confirm=m")
-    assert media.data[:BLOCK_BYTES] == bytes(BLOCK_BYTES)
-    for node in nodes:
-        mirror = await node.get("/v1/mirrors/m")
-        assert (mirror["is_in_sync"], mirror["alerts"]) == (True, [])
-        assert mirror["this_node"]["status"]["role"] == "Secondary"
-
-
-async def test_the_side_in_use_is_the_one_that_is_kept(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    await b.mechanisms.mirrors.promote("m")
-    await b.mechanisms.mirrors.write("m", 0, pattern(1))
-    a.mechanisms.mirrors.node.side("m").volumes[0].media.data[:BLOCK_BYTES] = pattern(9)
-    await a.change("POST", "/v1/mirrors/m/verify")
-    assert (await a.get("/v1/mirrors/m/repair"))["kept_node"] == "b"
-    await a.change("POST", "/v1/mirrors/m/repair?confirm=m")
-    assert a.mechanisms.mirrors.node.side("m").volumes[0].media.data[:BLOCK_BYTES] == pattern(1)
-    assert b.mechanisms.mirrors.node.side("m").role is Role.PRIMARY
-
-
-async def test_nothing_that_differs_is_nothing_to_repair(nodes: Nodes) -> None:
-    a, _ = nodes
-    await make_mirror(a)
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/repair?confirm=m")
-    assert refused.value.problem["reasons"][0]["code"] == "nothing-to-repair"
-
-
-async def test_a_mirror_is_verified_when_its_schedule_says_so_and_once(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    await a.change("PATCH", "/v1/mirrors/m", {"schedule": {"every_hours": 24}})
-    shown = await b.get("/v1/mirrors/m")
-    assert shown["schedule"]["every_hours"] == 24
-    for node in nodes:
-        await node.system.services.verify.start_due()
-    assert await a.items("/v1/mirrors/m/verifications") == []
-
-    document = await a.system.ground.documents.mirrors.get("m")
-    earlier = a.system.ground.clock.now() - timedelta(hours=25)
-    for node in nodes:
-        plain = await node.system.ground.documents.mirrors.get("m")
-        await node.system.ground.documents.mirrors.put("m", _started(plain, earlier.isoformat()))
-    assert document.schedule is not None
-    for _ in range(2):
-        await b.system.services.verify.start_due()
-        await a.system.services.verify.start_due()
-        await asyncio.sleep(0.5)
-    assert len(await a.items("/v1/mirrors/m/verifications")) == 1
-    assert (await a.get("/v1/mirrors/m"))["next_verification_at"] > a.system.ground.clock.now().isoformat()
-    await a.change("PATCH", "/v1/mirrors/m", {"schedule": None})
-    assert (await a.get("/v1/mirrors/m"))["next_verification_at"] is None
-
-
-def _started(document: Any, at: str) -> Any:
-    return replace(document, started_at=at)
-
-
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ({"schedule": {"every_hours": 1, "weekdays": [1], "time_of_day": "10:00"}}, "bad-schedule"),
-        ({"schedule": {"weekdays": [9], "time_of_day": "10:00"}}, "bad-schedule"),
-        ({"limits": {"max_bytes_s": 10 * MIB, "min_bytes_s": 20 * MIB}}, "bad-limits"),
-    ],
-)
-async def test_a_change_that_makes_no_sense_changes_nothing(nodes: Nodes, body: dict[str, Any], code: str) -> None:
-    a, _ = nodes
-    await make_mirror(a)
-    before = await a.get("/v1/mirrors/m")
-    with pytest.raises(Refused) as refused:
-        await a.change("PATCH", "/v1/mirrors/m", body)
-    assert refused.value.problem["reasons"][0]["code"] == code
-    assert await a.get("/v1/mirrors/m") == before
-
-
 # --- growing ---------------------------------------------------------------------------------------------
 
 
@@ -304,27 +151,27 @@ async def test_a_mirror_grows_on_both_nodes_in_one_job(nodes: Nodes, asked: str)
     assert [node.mechanisms.mirrors.node.side("m").role for node in nodes] == roles
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ({"volume": "v", "size_bytes": 4 * MIB}, "not-larger"),
-        ({"volume": "w", "size_bytes": 8 * MIB}, "not-mirrored"),
-        ({"volume": "v", "size_bytes": 8 << 40}, "metadata-full"),
-        ({"volume": "v", "size_bytes": 5 << 30}, "no-space"),
-    ],
-)
-async def test_a_growth_that_cannot_be_changes_nothing(nodes: Nodes, body: dict[str, Any], code: str) -> None:
+BAD_GROWTHS: list[tuple[dict[str, Any], str]] = [
+    ({"volume": "v", "size_bytes": 4 * MIB}, "not-larger"),
+    ({"volume": "w", "size_bytes": 8 * MIB}, "not-mirrored"),
+    ({"volume": "v", "size_bytes": 8 << 40}, "metadata-full"),
+    ({"volume": "v", "size_bytes": 5 << 30}, "no-space"),
+]
+
+
+async def test_a_growth_that_cannot_be_changes_nothing(nodes: Nodes) -> None:
     a, _ = nodes
     await make_mirror(a)
     before = await a.get("/v1/volumes/v")
-    if code == "no-space":
-        document = await a.system.ground.documents.mirrors.get("m")
-        roomy = tuple(replace(member, metadata_bytes=64 * MIB) for member in document.members)
-        await a.system.ground.documents.mirrors.put("m", replace(document, members=roomy))
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/grow", body)
-    assert refused.value.problem["reasons"][0]["code"] == code
-    assert await a.get("/v1/volumes/v") == before
+    for body, code in BAD_GROWTHS:
+        if code == "no-space":
+            document = await a.system.ground.documents.mirrors.get("m")
+            roomy = tuple(replace(member, metadata_bytes=64 * MIB) for member in document.members)
+            await a.system.ground.documents.mirrors.put("m", replace(document, members=roomy))
+        with pytest.raises(Refused) as refused:
+            await a.change("POST", "/v1/mirrors/m/grow", body)
+        assert refused.value.problem["reasons"][0]["code"] == code, body
+        assert await a.get("/v1/volumes/v") == before, body
 
 
 async def test_a_mirror_that_is_not_in_sync_does_not_grow(nodes: Nodes) -> None:
@@ -336,189 +183,91 @@ async def test_a_mirror_that_is_not_in_sync_does_not_grow(nodes: Nodes) -> None:
     assert refused.value.problem["reasons"][0]["code"] == "not-in-sync"
 
 
-# --- a lost disk ------------------------------------------------------------------------------------------
-
-
-async def make_spare_pool(node: Appliance) -> None:
-    blank = next(d["path"] for d in (await node.get("/v1/disks"))["items"] if not d["signatures"] and not d["used_by"])
-    await node.change("POST", "/v1/pools", {"name": "spare", "disks": [blank]})
-
-
-@pytest.mark.parametrize(("loser", "kind"), [("a", "nas"), ("b", "iscsi")])
-async def test_a_lost_disk_is_replaced_under_the_users_of_the_mirror(nodes: Nodes, loser: str, kind: str) -> None:
-    a, _ = nodes
-    node, other = (nodes["ab".index(loser)], nodes["ba".index(loser)])
-    await make_mirror(a, kind=kind, size_bytes=16 * MIB)
-    mounted_at = (await a.get("/v1/volumes/v"))["mounted_at"]
-    async with writable(a):
-        await a.mechanisms.mirrors.write("m", 0, pattern(1))
-        node.mechanisms.mirrors.lose_disk("m")
-        await eventually(node, "/v1/mirrors/m", "is_in_sync", False)
-        [alert] = [one for one in (await node.get("/v1/mirrors/m"))["alerts"] if one["code"] == "disk-lost"]
-        assert "replace the disk" in alert["remedy"]
-        await make_spare_pool(node)
-        job = await node.change("POST", "/v1/mirrors/m/replace-disk", {"volume": "v", "pool": "spare"})
-        assert await a.mechanisms.mirrors.read("m", 0, BLOCK_BYTES) == pattern(1)
-    assert any("stays" in line for line in job["log"])
-    for each in nodes:
-        found = await eventually(each, "/v1/mirrors/m", "is_in_sync", True)
-        side = found["this_node"] if each is node else found["other_node"]
-        assert "spare" in side["devices"]["v"]
-        document = await each.system.ground.documents.mirrors.get("m")
-        assert document.members[0].pools == {loser: "spare", other.config.node: "main"}
-    volume = await node.get("/v1/volumes/v")
-    assert (volume["pool"], volume["drift"]) == ("spare", [])
-    assert (await a.get("/v1/volumes/v"))["mounted_at"] == mounted_at
-    assert ("main", "v") in {(v.pool, v.name) for v in await node.mechanisms.volumes.list_volumes()}
-
-
-@pytest.mark.parametrize("is_served", [True, False])
-async def test_a_lost_disk_is_attached_again_by_a_persons_word_only(nodes: Nodes, is_served: bool) -> None:
+async def test_a_growth_whose_node_was_rebooted_goes_back_and_lets_go_of_the_mirror(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, _ = nodes
     await make_mirror(a)
-    async with writable(a) if is_served else contextlib.nullcontext():
-        a.mechanisms.mirrors.lose_disk("m")
-        for _ in range(2):
-            await a.system.services.reconciler.once()
-        assert (await a.get("/v1/mirrors/m"))["this_node"]["status"]["volumes"][0]["disk"] == "Diskless"
-        [drift] = (await a.get("/v1/node"))["drift"]
-        assert "m has lost a disk" in drift
-        await a.change("POST", "/v1/mirrors/m/start")
-    await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
+    pair = a.mechanisms.mirrors.node.world
+    assert isinstance(pair, Pair)
+
+    async def lose_power(name: str, *, new_part_is_zero: bool) -> None:
+        pair.power_off("a")
+        pair.power_on("a")
+        raise UnavailableError("it was rebooted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(a.mechanisms.mirrors, "grow", lose_power)
+        with pytest.raises(Refused, match="it was rebooted"):
+            await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 8 * MIB})
     await a.system.services.reconciler.once()
-    assert (await a.get("/v1/node"))["drift"] == []
+    await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
+    await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 12 * MIB})
 
 
-async def test_what_is_left_of_a_lost_volume_is_removed_when_asked(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    b.mechanisms.mirrors.lose_disk("m")
-    await make_spare_pool(b)
-    body = {"volume": "v", "pool": "spare", "remove_old": True}
-    await b.change("POST", "/v1/mirrors/m/replace-disk", body)
-    assert {(v.pool, v.name) for v in await b.mechanisms.volumes.list_volumes()} == {("spare", "v")}
-    await b.change("DELETE", "/v1/pools/main?confirm=main")
-
-
-async def test_a_replacement_that_cannot_be_changes_nothing(nodes: Nodes) -> None:
+async def test_after_a_growth_that_failed_in_between_the_difference_is_told_and_a_repair_mends_it(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, _ = nodes
     await make_mirror(a)
-    a.mechanisms.mirrors.lose_disk("m")
-    await make_spare_pool(a)
-    before = await a.get("/v1/volumes/v")
-    refusals: list[tuple[dict[str, Any], str]] = [
-        ({"volume": "v", "pool": "main"}, "same-pool"),
-        ({"volume": "v", "pool": "nowhere"}, "unknown-pool"),
-        ({"volume": "w", "pool": "spare"}, "not-mirrored"),
-        ({"volume": "v", "pool": "spare", "remove_old": "yes"}, "bad-field"),
-        ({"volume": "v"}, "bad-field"),
-    ]
-    for body, code in refusals:
-        with pytest.raises(Refused) as refused:
-            await a.change("POST", "/v1/mirrors/m/replace-disk", body)
-        assert refused.value.problem["reasons"][0]["code"] == code
-        assert await a.get("/v1/volumes/v") == before
+    mirrors = a.mechanisms.mirrors
+
+    async def lose_power(name: str) -> None:
+        mirrors.pair.power_off("a")
+        mirrors.pair.power_on("a")
+        raise UnavailableError("it was rebooted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirrors, "promote", lose_power)
+        with pytest.raises(Refused, match="it was rebooted"):
+            await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 8 * MIB})
+    await a.system.services.reconciler.once()
+    # Both volumes are larger, and the sides took that up when they met; nobody has sent what is new.
+    found = await a.get("/v1/mirrors/m")
+    assert (found["is_in_sync"], [alert["code"] for alert in found["alerts"]]) == (False, ["out-of-sync"])
+    with pytest.raises(Refused, match="repair it"):
+        await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 8 * MIB})
+    await a.change("POST", "/v1/mirrors/m/repair?confirm=m")
+    await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
+    await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 12 * MIB})
 
 
-async def test_a_disk_that_is_there_is_not_replaced_and_none_without_a_partner_to_read_from(nodes: Nodes) -> None:
+async def test_a_growth_goes_on_after_a_reboot_and_sends_what_the_kernels_took_up_by_themselves(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = nodes
     await make_mirror(a)
-    await make_spare_pool(a)
-    body = {"volume": "v", "pool": "spare"}
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/replace-disk", body)
-    assert refused.value.problem["reasons"][0]["code"] == "disk-there"
-    a.mechanisms.mirrors.lose_disk("m")
-    await b.mechanisms.mirrors.disconnect("m", force=True)
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/replace-disk", body)
-    assert refused.value.problem["reasons"][0]["code"] == "no-source"
-    assert {(v.pool, v.name) for v in await a.mechanisms.volumes.list_volumes()} == {("main", "v")}
+    mirrors, volumes = a.mechanisms.mirrors, a.mechanisms.volumes
+    grow_volume = volumes.grow_volume
+
+    async def reboot_then(pool: str, name: str, size_bytes: int) -> Volume:
+        grown = await grow_volume(pool, name, size_bytes)
+        mirrors.pair.power_off("a")
+        mirrors.pair.power_on("a")
+        device = grown.device
+        mirrors.node.media[device].data[4 * MIB :] = b"\x5a" * (4 * MIB)  # whatever was there before
+        return grown
+
+    monkeypatch.setattr(volumes, "grow_volume", reboot_then)
+    job = await a.change("POST", "/v1/mirrors/m/grow", {"volume": "v", "size_bytes": 8 * MIB})
+    assert job["result"]["is_in_sync"]
+    sides = [bytes(node.mechanisms.mirrors.node.media["/dev/main/v"].data) for node in (a, b)]
+    assert sides[0] == sides[1]
+    assert len(sides[0]) == 8 * MIB
+    assert [node.mechanisms.mirrors.node.side("m").role for node in nodes] == [Role.SECONDARY] * 2
 
 
-# --- split brain -------------------------------------------------------------------------------------------
-
-
-async def test_a_split_brain_is_found_described_and_left_alone(nodes: Nodes) -> None:
+async def test_what_a_job_had_at_boot_is_brought_up_as_soon_as_the_job_is_over(nodes: Nodes) -> None:
     a, _ = nodes
     await make_mirror(a)
-    await diverge(nodes)
-    for node in nodes:
-        mirror = await eventually(node, "/v1/mirrors/m", "has_split_brain", True)
-        assert mirror["alerts"][0]["code"] == "split-brain"
-        case = await node.get("/v1/mirrors/m/split-brain")
-        assert case["is_split_brain"]
-        (volume,) = case["volumes"]
-        assert volume["changed_bytes"] == {"a": 3 * BLOCK_BYTES, "b": BLOCK_BYTES}
-        assert volume["diverged_at"] is not None
-        assert [side["node"] for side in case["sides"]] in (["a", "b"], ["b", "a"])
-        assert all(side["last_writer_since"] for side in case["sides"])
-        assert (await events_of(node)).count("mirror.split-brain") == 1
-    for node in nodes:
-        await node.system.services.reconciler.once()
-        assert "diverged" in str(node.system.services.reconciler.drift)
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/start")
-    assert refused.value.problem["reasons"][0]["code"] == "split-brain"
-    data = [node.mechanisms.mirrors.node.side("m").volumes[0].media.data[:BLOCK_BYTES] for node in nodes]
-    assert data == [pattern(ord("a")), pattern(ord("b"))]
-
-
-@pytest.mark.parametrize("asked", ["a", "b"])
-@pytest.mark.parametrize("survivor", ["a", "b"])
-async def test_a_person_chooses_the_survivor_after_snapshots_of_both(nodes: Nodes, survivor: str, asked: str) -> None:
-    await make_mirror(nodes[0])
-    await diverge(nodes)
-    node = nodes["ab".index(asked)]
-    with pytest.raises(Refused) as refused:
-        await node.change("POST", "/v1/mirrors/m/resolve-split-brain", {"survivor": survivor})
-    assert refused.value.problem["code"] == "confirmation-needed"
-    job = await node.change("POST", "/v1/mirrors/m/resolve-split-brain?confirm=m", {"survivor": survivor})
-    for each in nodes:
-        assert each.mechanisms.mirrors.node.side("m").volumes[0].media.data[:BLOCK_BYTES] == pattern(ord(survivor))
-        mirror = await each.get("/v1/mirrors/m")
-        assert (mirror["is_in_sync"], mirror["has_split_brain"], mirror["alerts"]) == (True, False, [])
-        snapshots = [f"{s['volume']}/{s['name']}" for s in await each.items("/v1/snapshots")]
-        assert snapshots == job["result"]["snapshots"]
-        assert not (await each.get("/v1/mirrors/m/split-brain"))["is_split_brain"]
-
-
-async def test_a_loser_in_use_is_not_overwritten_and_the_snapshots_go_again(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    await diverge(nodes)
-    b.mechanisms.mirrors.node.side("m").role = Role.PRIMARY
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/resolve-split-brain?confirm=m", {"survivor": "a"})
-    assert "in use on b" in str(refused.value.problem)
-    assert b.mechanisms.mirrors.node.side("m").volumes[0].media.data[:BLOCK_BYTES] == pattern(ord("b"))
-    for node in nodes:
-        assert await node.items("/v1/snapshots") == []
-        await eventually(node, "/v1/mirrors/m", "has_split_brain", True)
-
-
-@pytest.mark.parametrize(("survivor", "code"), [("c", "unknown-node"), ("a", "no-split-brain")])
-async def test_there_must_be_a_split_brain_and_a_side(nodes: Nodes, survivor: str, code: str) -> None:
-    a, _ = nodes
-    await make_mirror(a)
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/resolve-split-brain?confirm=m", {"survivor": survivor})
-    assert refused.value.problem["reasons"][0]["code"] == code
-
-
-async def test_without_the_partner_the_case_says_what_is_not_known_and_nothing_is_resolved(nodes: Nodes) -> None:
-    a, b = nodes
-    await make_mirror(a)
-    await diverge(nodes)
-    await eventually(a, "/v1/mirrors/m", "has_split_brain", True)
-    await b.system.partner.server.stop()
-    case = await a.get("/v1/mirrors/m/split-brain")
-    assert case["is_split_brain"]
-    assert case["sides"][1]["unknown"]
-    assert case["volumes"][0]["changed_bytes"] == {"a": 3 * BLOCK_BYTES, "b": None}
-    with pytest.raises(Refused) as refused:
-        await a.change("POST", "/v1/mirrors/m/resolve-split-brain?confirm=m", {"survivor": "a"})
-    assert refused.value.problem["reasons"][0]["code"] == "partner-away"
+    locks = a.system.ground.jobs.locks
+    locks.hold(["mirror:m"], "some job")
+    a.mechanisms.mirrors.pair.power_off("a")
+    a.mechanisms.mirrors.pair.power_on("a")
+    await a.system.services.reconciler.once()
+    assert not (await a.get("/v1/mirrors/m"))["this_node"]["status"]["is_up"]
+    locks.release(["mirror:m"])
+    await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
 
 
 # --- what is told ------------------------------------------------------------------------------------------
@@ -547,3 +296,33 @@ async def test_a_resync_is_held_and_goes_on_on_demand(nodes: Nodes) -> None:
     assert (mirror["is_in_sync"], mirror["this_node"]["status"]["volumes"][0]["to_go_bytes"]) == (False, BLOCK_BYTES)
     await b.change("POST", "/v1/mirrors/m/resume-sync")
     assert (await a.get("/v1/mirrors/m"))["is_in_sync"]
+
+
+# --- the link ----------------------------------------------------------------------------------------
+
+
+async def test_the_link_is_measured_when_a_mirror_is_made_and_when_asked(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_mirror(a)
+    first = (await a.get("/v1/mirrors/m"))["link"]
+    assert first["link_bytes_s"] > 0
+    # A model's device is none: what is not known is told, and warns of nothing.
+    assert first["disk_bytes_s"] is None
+    assert "could not be measured" in first["unknown"]
+    assert (await b.get("/v1/mirrors/m"))["link"] == first
+    again = (await b.change("POST", "/v1/mirrors/m/measure-link"))["result"]["link"]
+    assert (again["measured_from"], again["link_bytes_s"] > 0) == ("b", True)
+    assert [(await node.get("/v1/mirrors/m"))["link"] for node in nodes] == [again, again]
+
+
+async def test_a_slow_link_is_an_alert_on_both_nodes_until_it_is_measured_well(nodes: Nodes) -> None:
+    a, _ = nodes
+    await make_mirror(a)
+    slow = LinkMeasurement("2026-01-01T00:00:00+00:00", "a", 10 * MIB, 500 * MIB, "the link is slow", None)
+    for node in nodes:
+        document = await node.system.ground.documents.mirrors.get("m")
+        await node.system.ground.documents.mirrors.put("m", replace(document, link=slow))
+        assert [alert["code"] for alert in (await node.get("/v1/mirrors/m"))["alerts"]] == ["slow-link"]
+    await a.change("POST", "/v1/mirrors/m/measure-link")
+    for node in nodes:
+        assert (await node.get("/v1/mirrors/m"))["alerts"] == []

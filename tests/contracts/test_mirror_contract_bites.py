@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -110,17 +111,29 @@ class WipesNothing(MemoryMirrors):
 
 
 class ZeroesHalf(MemoryMirrors):
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+    async def zero(self, device: str, **limits: Any) -> int:
         size = len(self.node.media[device].data)
         self.node.media[device].data[: size // 2] = bytes(size // 2)
-        progress(size, size)
+        return size
 
 
 class ZeroesWhatIsInUse(MemoryMirrors):
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+    async def zero(self, device: str, **limits: Any) -> int:
         size = len(self.node.media[device].data)
         self.node.media[device].data[:] = bytes(size)
-        progress(size, size)
+        return size
+
+
+class ZeroesAnewEachTime(MemoryMirrors):
+    async def zero(self, device: str, *, done_bytes: int = 0, **limits: Any) -> int:
+        return await super().zero(device, **limits)
+
+
+class BelievesThatItIsZero(MemoryMirrors):
+    async def zero(self, device: str, *, done_bytes: int = 0, **limits: Any) -> int:
+        if done_bytes == len(self.node.media[device].data):
+            return done_bytes
+        return await super().zero(device, done_bytes=done_bytes, **limits)
 
 
 class SkipsAnySync(MemoryMirrors):
@@ -176,10 +189,22 @@ class ServesTwice(MemoryMirrors):
 
 
 class HearsNothing(MemoryMirrors):
-    async def watch(self) -> AsyncIterator[str]:
-        async for name in super().watch():
-            if name == "":
-                yield name
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
+        async for status in super().watch():
+            if status.name == "":
+                yield status
+
+
+class TellsOldNews(MemoryMirrors):
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
+        async for status in super().watch():
+            yield replace(status, peer_role=Role.SECONDARY)
+
+
+class TellsHalfOfIt(MemoryMirrors):
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
+        async for status in super().watch():
+            yield replace(status, volumes=tuple(replace(volume, size_bytes=None) for volume in status.volumes))
 
 
 class HidesTheFreeze(MemoryMirrors):
@@ -228,6 +253,18 @@ class VerifiesNothing(MemoryMirrors):
 class FindsTooMuch(MemoryMirrors):
     async def verify(self, name: str) -> None:
         self.node.side(name).volumes[0].media.dirty.add(0)
+
+
+class GoesOnWhereItStopped(MemoryMirrors):
+    """As the kernel does by itself: of a mirror whose comparison was cut off it compares the rest."""
+
+    _losses = 0
+
+    async def verify(self, name: str) -> None:
+        side = self.node.side(name)
+        was_cut_off, self._losses = side.losses != self._losses, side.losses
+        if not was_cut_off:
+            await super().verify(name)
 
 
 class NeedsNoMetadata(MemoryMirrors):
@@ -350,7 +387,9 @@ FAULTS = [
     (OverwritesMetadata, C.test_metadata_that_is_there_stays),
     (WipesWhileUp, C.test_metadata_is_wiped_only_when_the_mirror_is_down),
     (WipesNothing, C.test_metadata_is_wiped_only_when_the_mirror_is_down),
-    (ZeroesHalf, C.test_zeroing_makes_every_byte_zero_and_tells_how_far_it_is),
+    (ZeroesHalf, C.test_zeroing_makes_every_byte_zero),
+    (ZeroesAnewEachTime, C.test_zeroing_ends_when_its_time_is_over_and_goes_on_from_there),
+    (BelievesThatItIsZero, C.test_what_is_said_to_be_zero_already_is_looked_at_too),
     (ZeroesWhatIsInUse, C.test_a_device_in_use_is_not_zeroed),
     (SkipsAnySync, C.test_the_first_sync_is_not_skipped_unconnected),
     (SkipsAnySync, C.test_a_side_with_data_behind_it_never_skips_a_sync),
@@ -361,7 +400,9 @@ FAULTS = [
     (ThawsByItself, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
     (NeverAsks, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
     (ServesTwice, C.test_only_one_answers_fence_requests),
-    (HearsNothing, C.test_a_watcher_hears_the_name_of_what_changed),
+    (HearsNothing, C.test_a_watcher_is_told_what_changed),
+    (TellsOldNews, C.test_a_watcher_is_told_what_changed),
+    (TellsHalfOfIt, C.test_a_watcher_is_told_what_changed),
     (HidesTheFreeze, C.test_a_lost_peer_freezes_the_primary_until_the_arbiter_decides),
     (InventsAMirror, C.test_a_mirror_nobody_attached_is_not_up_and_its_absence_is_no_error),
     (StaysUp, C.test_down_takes_it_out_and_may_be_repeated),
@@ -369,6 +410,7 @@ FAULTS = [
     (DiscardsByItself, C.test_diverged_sides_stay_apart),
     (VerifiesNothing, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
     (FindsTooMuch, C.test_verifying_finds_nothing_in_equal_sides_and_a_planted_difference),
+    (GoesOnWhereItStopped, C.test_after_a_comparison_that_was_cut_off_everything_is_compared_again),
     (BelievesAnybody, C.test_a_peer_that_does_not_know_the_secret_is_never_connected),
     (BelievesNobody, C.test_peers_that_know_the_same_secret_connect),
     (SeesNoSplitBrain, C.test_diverged_sides_are_known_as_such_with_what_each_changed),

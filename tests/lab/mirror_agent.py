@@ -31,6 +31,7 @@ from holdfast_rep_block.settings import Settings
 STATE = Path("/var/lib/holdfast/plugins/drbd")
 RUN = Path("/run/holdfast/drbd")
 BLOCK = 4096
+_READ_BLOCKS = 1024
 
 
 class Device:
@@ -108,12 +109,9 @@ class Agent:
         result = getattr(self._driver, call)(**args)
         return await result if asyncio.iscoroutine(result) else result
 
-    async def _do_zero(self, number: int, device: str) -> None:
-        await self._driver.zero(device, lambda done, size: _send({"id": number, "tell": [done, size]}))
-
     async def _do_watch(self, number: int) -> None:
-        async for name in self._driver.watch():
-            _send({"id": number, "tell": name})
+        async for status in self._driver.watch():
+            _send({"id": number, "tell": to_plain(status)})
 
     async def _do_probe(self, _number: int) -> object:
         return await probe(Settings(), self._host)
@@ -164,6 +162,18 @@ class Agent:
         finally:
             device.close()
 
+    async def _do_stamps(self, _number: int, path: str, blocks: int) -> list[int]:
+        """The number that each block begins with, as `stamp` wrote it."""
+
+        def numbers(device: Device) -> list[int]:
+            found = []
+            for first in range(0, blocks, _READ_BLOCKS):
+                data = device.read(first * BLOCK, min(_READ_BLOCKS, blocks - first) * BLOCK)
+                found += [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), BLOCK)]
+            return found
+
+        return list(await asyncio.to_thread(self._with, path, numbers))
+
 
 class _Asking(FenceArbiter):
     """Passes each question on to the test."""
@@ -190,7 +200,7 @@ def _send(message: object) -> None:
     sys.stdout.flush()
 
 
-async def main() -> None:
+async def main(kind: type[Agent] = Agent) -> None:
     """Serve until the input ends."""
     for directory in (STATE, RUN):
         directory.mkdir(parents=True, exist_ok=True)
@@ -199,7 +209,7 @@ async def main() -> None:
     driver = await open_driver(Settings(), host)
     _send({"id": 0, "result": "ready"})
     async with asyncio.TaskGroup() as group:
-        await Agent(driver, host).serve(group)
+        await kind(driver, host).serve(group)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ MIB = 1 << 20
 class NodeAgent:
     """The agent of one node, started once for each boot and shared by all tests."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, module: str = "tests.lab.mirror_agent") -> None:
         path = f"{CHECKOUT}/core:{CHECKOUT}/plugins/rep_block"
-        argv = [str(PYTHON), "-m", "tests.lab.mirror_agent"]
+        argv = [str(PYTHON), "-m", module]
         self._process = node.popen(argv, env={"PYTHONPATH": path}, cwd=str(CHECKOUT))
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Callable[[dict[str, Any]], None]] = {}
@@ -145,8 +145,13 @@ class RemoteMirrors(MirrorDriver):
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
         await self.agent.call("wipe_metadata", spec=to_plain(spec))
 
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
-        await self.agent.call("zero", lambda told: progress(*told), device=device)
+    async def zero(
+        self, device: str, *, done_bytes: int = 0, most_s: float | None = None, limit_bytes_s: int | None = None
+    ) -> int:
+        done = await self.agent.call(
+            "zero", device=device, done_bytes=done_bytes, most_s=most_s, limit_bytes_s=limit_bytes_s
+        )
+        return int(done)
 
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
         return from_plain(MirrorStatus, await self.agent.call("attach", spec=to_plain(spec)))
@@ -190,12 +195,12 @@ class RemoteMirrors(MirrorDriver):
     async def list_up(self) -> tuple[str, ...]:
         return tuple(await self.agent.call("list_up"))
 
-    async def watch(self) -> AsyncIterator[str]:
-        heard: asyncio.Queue[str] = asyncio.Queue()
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
+        heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         watching = asyncio.ensure_future(self.agent.call("watch", heard.put_nowait))
         try:
             while True:
-                yield await heard.get()
+                yield from_plain(MirrorStatus, await heard.get())
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -22,10 +22,10 @@ from holdfast.hooks.replication import (
 )
 from holdfast.testing.mirror import MirrorBed, MirrorContract, RecordingArbiter, eventually, serving
 from holdfast.values import Secret
-from lab import Lab, NodeOff
+from lab import Lab, Node, NodeOff
 from tests.lab.mirror_remote import LabMirrorBed, NodeAgent
 
-pytestmark = [pytest.mark.lab(seconds=250), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab(seconds=300), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ THAW_WITHIN_S = 1.5
 
 async def in_sync(bed: LabMirrorBed, *, primary: str = "a") -> None:
     for node in ("a", "b"):
-        await bed.driver(node).zero(bed.data, lambda _done, _size: None)
+        await bed.driver(node).zero(bed.data)
         await bed.driver(node).create_metadata(bed.specs[node])
         await bed.driver(node).connect(bed.specs[node])
     await see(bed, "a", lambda status: status.connection is ConnectionState.CONNECTED)
@@ -110,15 +110,13 @@ class Stamps:
 
     async def lost(self, bed: LabMirrorBed, node: str) -> list[str]:
         """Acknowledged writes that the node does not have: neither they nor a later try is in their place."""
-        found = []
-        chunk = 256 * 4096
-        for start in range(0, bed.size_bytes, chunk):
-            data = await bed.read(node, start, chunk)
-            for place in range(start // 4096, (start + chunk) // 4096):
-                there = int.from_bytes(data[place * 4096 - start :][:8], "little")
-                if place in self.acked and there not in range(self.acked[place], self.tried[place] + 1):
-                    found.append(f"block {place}: {there} instead of {self.acked[place]}")
-        return found
+        agent = bed.driver(node).agent
+        counts: list[int] = await agent.call("stamps", path="/dev/drbd0", blocks=bed.size_bytes // 4096)
+        return [
+            f"block {place}: {counts[place]} instead of {acked}"
+            for place, acked in self.acked.items()
+            if counts[place] not in range(acked, self.tried[place] + 1)
+        ]
 
 
 async def test_no_acknowledged_write_is_lost_when_the_replication_link_is_cut(mirror_bed: LabMirrorBed) -> None:
@@ -367,3 +365,55 @@ async def test_a_frozen_primary_that_is_reset_comes_back_as_a_target(mirror_bed:
     await bed.driver("b").verify(M)
     await see(bed, "b", lambda s: s.volumes[0].replication is ReplicationState.ESTABLISHED)
     assert (await bed.driver("b").status(M)).is_in_sync
+
+
+def make_thin(bed: LabMirrorBed, size_bytes: int, *features: str) -> None:
+    """A thin volume `thin-v` on node a, behind what the bed has on the disk."""
+    node, sectors = bed.lab.node("a"), size_bytes // 512
+    disk, first, meta, data = node.device("data"), 1 << 21, 1 << 15, 1 << 19
+    pool = f"0 {data} thin-pool /dev/mapper/thin-meta /dev/mapper/thin-data 128 0 {len(features)} {' '.join(features)}"
+    node.run(
+        [
+            "sh",
+            "-ec",
+            f"""modprobe dm-thin-pool
+            dmsetup create thin-meta --table '0 {meta} linear {disk} {first}'
+            dmsetup create thin-data --table '0 {data} linear {disk} {first + meta}'
+            dmsetup mknodes
+            dd if=/dev/zero of=/dev/mapper/thin-meta bs=4k count=1 oflag=direct status=none
+            dmsetup create thin-pool --table '{pool}'
+            dmsetup message thin-pool 0 'create_thin 0'
+            dmsetup mknodes
+            dmsetup create thin-v --table '0 {sectors} thin /dev/mapper/thin-pool 0'
+            dmsetup mknodes""",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "features", "mapped"),
+    [(1 << 40, (), 0), (32 << 20, ("ignore_discard",), (32 << 20) // 512)],
+    ids=["a tebibyte is emptied", "where discards are ignored it is filled"],
+)
+async def test_a_thin_volume_reads_zero(
+    mirror_bed: LabMirrorBed, size_bytes: int, features: tuple[str, ...], mapped: int
+) -> None:
+    bed, path, last = mirror_bed, "/dev/mapper/thin-v", size_bytes - 4096
+    node, agent = bed.lab.node("a"), bed.driver("a").agent
+    make_thin(bed, size_bytes, *features)
+    try:
+        for offset in (0, last):
+            await agent.call("write", path=path, offset=offset, hex_data=b"\xa5".hex() * 4096)
+        assert mapped_of(node, path) == 2 * 128
+        assert await bed.driver("a").zero(path) == size_bytes
+        assert mapped_of(node, path) == mapped
+        for offset in (0, last):
+            found = await agent.call("read", path=path, offset=offset, length=4096)
+            assert bytes.fromhex(found) == bytes(4096)
+    finally:
+        node.run(["sh", "-c", "for name in v pool data meta; do dmsetup remove thin-$name; done"])
+
+
+def mapped_of(node: Node, path: str) -> int:
+    """The sectors that a thin volume has of its pool."""
+    return int(node.run(["dmsetup", "status", path]).stdout.split()[3])

@@ -25,6 +25,7 @@ add_show(mirror, "mirrors")
 add_confirmed_delete(mirror, "mirrors", "takes the mirror apart")
 add_action(mirror, "mirrors", "start", "Connect both sides and bring them up to date.")
 add_action(mirror, "mirrors", "stop", "Disconnect both sides.")
+add_action(mirror, "mirrors", "measure-link", "Measure the link beside the disks, for a second.")
 add_action(mirror, "mirrors", "verify", "Compare both sides block by block while they are used.")
 add_action(mirror, "mirrors", "pause-sync", "Hold a resync where it is.")
 add_action(mirror, "mirrors", "resume-sync", "Let a held resync go on.")
@@ -47,14 +48,22 @@ add_action(mirror, "mirrors", "resume-sync", "Let a held resync go on.")
     multiple=True,
     help="Overwrite this volume of the partner, set to destination, instead of making one.",
 )
+@click.option("--zero-limit", type=Size(), metavar="SIZE", help="Each node zeroes no more than this in a second.")
 @changing
 def create(
-    change: Change, name: str, volumes: tuple[str, ...], first_sync: str, destinations: tuple[tuple[str, str], ...]
+    change: Change,
+    name: str,
+    volumes: tuple[str, ...],
+    first_sync: str,
+    destinations: tuple[tuple[str, str], ...],
+    zero_limit: int | None,
 ) -> None:
     """Mirror volumes of this node to volumes of the same size, made on its partner."""
     body: dict[str, Any] = {"name": name, "volumes": list(volumes), "first_sync": first_sync}
     if destinations:
         body["destination_volumes"] = dict(destinations)
+    if zero_limit is not None:
+        body["zero_limit_bytes_s"] = zero_limit
     change.send("POST", url_path("mirrors"), body)
 
 

@@ -6,25 +6,24 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from holdfast.api.fields import Bytes, Name, NoFields
+from holdfast.api.fields import Bytes, Name, NoFields, Rate
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.hooks.replication import SyncLimits
 from holdfast.planning.schedules import Schedule
 from holdfast.services.mirror_growth import MirrorGrowth
+from holdfast.services.mirror_repair import MirrorRepair
 from holdfast.services.mirror_replacement import MirrorReplacement
 from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.mirrors import Mirrors
 from holdfast.services.split_brain import SplitBrains
 from holdfast.services.split_brain_jobs import SplitBrainJobs
 
-_RATE = validate.Range(min=1024 * 1024, max=4096 * 1024 * 1024)
-
 
 class LimitsSchema(Schema):
     """How fast a resync may be; null is what the plugin's settings say."""
 
-    max_bytes_s = fields.Integer(strict=True, load_default=None, allow_none=True, validate=_RATE)
-    min_bytes_s = fields.Integer(strict=True, load_default=None, allow_none=True, validate=_RATE)
+    max_bytes_s = Rate(load_default=None, allow_none=True)
+    min_bytes_s = Rate(load_default=None, allow_none=True)
 
 
 class ScheduleSchema(Schema):
@@ -66,6 +65,7 @@ class ResolveSchema(Schema):
 def routes(
     mirrors: Mirrors,
     verify: MirrorVerify,
+    repairs: MirrorRepair,
     split_brains: SplitBrains,
     split_brain_jobs: SplitBrainJobs,
     growth: MirrorGrowth,
@@ -96,13 +96,13 @@ def routes(
         return Page(await mirrors.verifications(call.path["mirror"]))
 
     async def show_repair(call: Call) -> Any:
-        return await verify.plan_repair(call.path["mirror"])
+        return await repairs.plan(call.path["mirror"])
 
     async def repair(call: Call) -> Started:
         name = call.path["mirror"]
         await mirrors.get(name)
         call.confirm(name)
-        return Started(await verify.repair(name, validate_only=call.validate_only))
+        return Started(await repairs.repair(name, validate_only=call.validate_only))
 
     async def pause(call: Call) -> Started:
         return Started(await mirrors.hold_sync(call.path["mirror"], is_held=True, validate_only=call.validate_only))

@@ -7,24 +7,28 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from holdfast.api.fields import Name, NoFields
+from holdfast.api.fields import Name, NoFields, Rate
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.services.mirrors import FirstSync, Mirrors
+from holdfast.services.mirror_link import MirrorLink
+from holdfast.services.mirror_wanted import FirstSync, MirrorWanted
+from holdfast.services.mirrors import Mirrors
 
 
 class MirrorSchema(Schema):
     """A mirror to make, from volumes of this node, its source.
 
-    The partner's volumes are made, but for those that `destination_volumes` names among the ones that it has.
+    The partner's volumes are made, but for those that `destination_volumes` names among the ones that it has. With
+    `first_sync` zero each node zeroes no more than `zero_limit_bytes_s` in a second, if that is given.
     """
 
     name = Name(required=True)
     volumes = fields.List(Name(), required=True, validate=validate.Length(min=1, max=64))
     first_sync = fields.Enum(FirstSync, by_value=True, required=True)
     destination_volumes = fields.Dict(keys=Name(), values=Name(), load_default=dict)
+    zero_limit_bytes_s = Rate(load_default=None, allow_none=True)
 
 
-def routes(mirrors: Mirrors) -> tuple[Route, ...]:
+def routes(mirrors: Mirrors, link: MirrorLink) -> tuple[Route, ...]:
     """The routes of this noun."""
 
     async def show_all(call: Call) -> Page:
@@ -36,10 +40,10 @@ def routes(mirrors: Mirrors) -> tuple[Route, ...]:
     async def create(call: Call) -> Started:
         body = call.body
         volumes = tuple(dict.fromkeys(body["volumes"]))
-        first_sync, chosen = body["first_sync"], body["destination_volumes"]
-        return Started(
-            await mirrors.create(body["name"], volumes, first_sync, chosen, validate_only=call.validate_only)
-        )
+        chosen, limit_bytes_s = body["destination_volumes"], body["zero_limit_bytes_s"]
+        wanted = MirrorWanted(body["name"], volumes, body["first_sync"], chosen, limit_bytes_s)
+        job = await mirrors.create(wanted, validate_only=call.validate_only)
+        return Started(job, await link.warnings(volumes) if call.validate_only else ())
 
     async def delete(call: Call) -> Started:
         await mirrors.get(call.path["mirror"])
@@ -64,4 +68,5 @@ def routes(mirrors: Mirrors) -> tuple[Route, ...]:
         Route("DELETE", one, "Take it apart; the volumes stay.", delete, query=DestroyQuery, changes=True),
         post("start", "Connect both sides.", mirrors.start),
         post("stop", "Disconnect both sides.", mirrors.stop),
+        post("measure-link", "Measure the link beside the disks, for a second.", link.measure),
     )

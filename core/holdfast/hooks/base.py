@@ -44,6 +44,7 @@ class Can(StrEnum):
     VOLUME_NAS = "volume.nas"
     VOLUME_SNAPSHOT = "volume.snapshot"
     VOLUME_GROW = "volume.grow"
+    VOLUME_FILE = "volume.file"
     MIRROR_VERIFY = "mirror.verify"
     MIRROR_SYNC_CONTROL = "mirror.sync-control"
     MIRROR_GROW = "mirror.grow"

@@ -271,6 +271,15 @@ class MirrorStatus:
             )
         )
 
+    @property
+    def marked_bytes(self) -> int:
+        """What is marked as different on two connected sides of which nothing makes an end: no resync is under way."""
+        is_quiet = self.connection is ConnectionState.CONNECTED and all(
+            v.replication is ReplicationState.ESTABLISHED and v.disk is v.peer_disk is DiskState.UP_TO_DATE
+            for v in self.volumes
+        )
+        return sum(v.out_of_sync_bytes for v in self.volumes) if is_quiet else 0
+
 
 class Lineage(StrEnum):
     """How the data of one side stands to the data of the other, by the generations that both have kept."""
@@ -338,9 +347,13 @@ class MirrorDriver(Driver):
         """Clear the metadata (S31). The mirror must be down (ConflictError)."""
 
     @abstractmethod
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
-        """Make every byte of a lower device read zero, telling `progress(done_bytes, size_bytes)`.
+    async def zero(
+        self, device: str, *, done_bytes: int = 0, most_s: float | None = None, limit_bytes_s: int | None = None
+    ) -> int:
+        """Make a lower device, whose first `done_bytes` are zero already, read zero; return how many bytes do, durably.
 
+        That is its size, and then samples of the whole were read back (VerificationError), or less if it took
+        longer than `most_s`: but each call gets further. `limit_bytes_s` is the most it writes in a second.
         Raises BusyError if the device is held open.
         """
 
@@ -411,15 +424,21 @@ class MirrorDriver(Driver):
         """Names of the mirrors in the kernel now, foreign ones included."""
 
     @abstractmethod
-    def watch(self) -> AsyncIterator[str]:
-        """Yield a mirror's name each time the kernel says that something of it changed; never ends by itself."""
+    def watch(self) -> AsyncIterator[MirrorStatus]:
+        """Yield a mirror's status each time the kernel says that something of it changed; never ends by itself.
+
+        It is as the kernel told it, so that nobody has to ask: without how far a resync or a comparison is.
+        """
 
     @abstractmethod
     async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
         """Answer the kernel's fence requests through `arbiter` until cancelled. One process of a node does so."""
 
     async def verify(self, name: str) -> None:
-        """Start comparing both sides online (`Can.MIRROR_VERIFY`); progress and findings are in `status`."""
+        """Start comparing both sides online (`Can.MIRROR_VERIFY`); progress and findings are in `status`.
+
+        Everything is compared, also after a comparison that was cut off. One under way is left alone.
+        """
         raise self.unsupported("verify")
 
     async def pause_sync(self, name: str) -> None:

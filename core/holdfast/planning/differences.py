@@ -69,7 +69,8 @@ def flat(spec: TargetSpec) -> dict[str, str]:
         values[f"access[{access.initiator}].cmdsn_depth"] = str(access.cmdsn_depth)
     for unit in spec.units:
         for field in (
-            *("name", "device", "serial", "vendor", "product", "revision", "is_read_only"),
+            *("name", "device", "serial", "vendor", "product", "revision", "is_read_only", "file_bytes"),
+            "has_write_cache",
             *ONLY_OPEN,
         ):
             values[f"units[{unit.lun}].{field}"] = _text(getattr(unit, field))

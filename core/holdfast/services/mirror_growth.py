@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from holdfast.errors import ConflictError, InvalidError, NoSpaceError, Reason, RefusedError
-from holdfast.hooks.replication import Role
+from holdfast.hooks.replication import ConnectionState, Role
 from holdfast.hooks.volume import VolumeKind
 from holdfast.services.documents import MirrorDocument, MirrorMember
 from holdfast.services.drivers import Drivers
+from holdfast.services.file_io import refuse_growth
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_rejoin import MirrorRejoin
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_waits import MirrorWaits
 from holdfast.services.mirrors import Mirrors
@@ -51,6 +53,7 @@ class MirrorGrowth:
         self._partner = partner
         self._node = node
         self._waits = MirrorWaits(drivers, clock)
+        self._rejoin = MirrorRejoin(kept, sides, drivers, partner, self._waits, node=node)
         steps = (
             Step("choose", self._choose),
             Step("grow the partner's volume", self._grow_there),
@@ -77,6 +80,7 @@ class MirrorGrowth:
         async def check() -> None:
             document = await self._kept.get(name)
             member = member_of(document, volume)
+            refuse_growth(member)
             if size_bytes <= member.size_bytes:
                 text = f"the volume {volume} has {member.size_bytes} bytes, and is only made larger"
                 raise ConflictError(text, reasons=[Reason("not-larger", text, "ask for more", "size_bytes")])
@@ -87,7 +91,8 @@ class MirrorGrowth:
                 raise NoSpaceError(text, reasons=[Reason("metadata-full", text, remedy, "size_bytes")])
             if not (await self._sides.status(name)).is_in_sync:
                 text = f"the sides of the mirror {name} are not connected and equal"
-                raise RefusedError(text, reasons=[Reason("not-in-sync", text, "start it, and wait for the resync")])
+                remedy = "start it and wait for the resync, or repair it: see its alerts"
+                raise RefusedError(text, reasons=[Reason("not-in-sync", text, remedy)])
             await self._refuse_without_room(member, size_bytes - member.size_bytes)
 
         if validate_only:
@@ -130,21 +135,29 @@ class MirrorGrowth:
         return (await self._drivers.volume().grow_volume(pool, member.on(self._node), size_bytes)).size_bytes
 
     async def _promote(self, job: JobContext) -> None:
+        name = job.parameters["name"]
+        # After a reboot of this node the mirror is down as long as this job holds it, and nobody is Primary.
+        if (await self._sides.status(name)).connection is not ConnectionState.CONNECTED:
+            await self._rejoin.join(name, job)
+        await self._waits.quiet(name, job)
         if job.facts["is_promoted_meanwhile"]:
-            await self._drivers.mirror().promote(job.parameters["name"])
+            await self._drivers.mirror().promote(name)
 
     async def _demote(self, job: JobContext) -> None:
-        if job.facts.get("is_promoted_meanwhile"):
-            await self._drivers.mirror().demote(job.parameters["name"])
+        name = job.parameters["name"]
+        if job.facts.get("is_promoted_meanwhile") and (await self._sides.status(name)).role is Role.PRIMARY:
+            await self._drivers.mirror().demote(name)
 
     async def _grow_mirror(self, job: JobContext) -> None:
         name = job.parameters["name"]
+        await self._promote(job)
         await self._drivers.mirror().grow(name, new_part_is_zero=False)
         number = [m.volume for m in (await self._kept.get(name)).members].index(job.parameters["volume"])
         wanted = int(job.facts["size_bytes"])
         await self._waits.until(
             name, lambda s: (s.volumes[number].size_bytes or 0) >= wanted, f"has not {wanted} bytes"
         )
+        await self._rejoin.send_marked(name, job)
         await self._waits.synced(name, job)
 
     async def _record(self, job: JobContext) -> None:

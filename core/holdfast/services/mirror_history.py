@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
-from holdfast.hooks.replication import ConnectionState, MirrorStatus, Role
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role
+from holdfast.planning.mirror_alerts import LOST
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 
@@ -35,6 +36,8 @@ class MirrorHistory:
     demoted_at: str | None = None
     repaired_at: str | None = None
     split_brain_at: str | None = None
+    behind_since: str | None = None
+    """When it was seen that this side had lost a disk and the partner went on; None again when both are in sync."""
     snapshots: tuple[str, ...] = ()
     """Taken of this side before a split brain was resolved, as `volume/snapshot`."""
     verifications: tuple[Verification, ...] = ()
@@ -65,7 +68,8 @@ class MirrorHistories:
 
     async def note_status(self, before: MirrorStatus | None, now: MirrorStatus) -> None:
         """Note what two looks say about when the partner was last seen, and who was Primary."""
-        at, more = self._clock.now().isoformat(), {}
+        at = self._clock.now().isoformat()
+        more: dict[str, str | None] = {}
         was_connected = before is not None and before.connection is ConnectionState.CONNECTED
         is_connected = now.connection is ConnectionState.CONNECTED
         if is_connected and not was_connected:
@@ -77,6 +81,11 @@ class MirrorHistories:
             more["promoted_at"] = at
         if was_primary and now.role is not Role.PRIMARY:
             more["demoted_at"] = at
+        went_on_there = any(v.disk in LOST and v.peer_disk is DiskState.UP_TO_DATE for v in now.volumes)
+        if is_connected and (went_on_there or now.is_in_sync):
+            is_behind = (await self.get(now.name)).behind_since is not None
+            if is_behind is not went_on_there:
+                more["behind_since"] = at if went_on_there else None
         if more:
             await self._change(now.name, **more)
 

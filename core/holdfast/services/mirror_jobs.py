@@ -6,18 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from holdfast.errors import ConflictError, NotFoundError, Reason, VerificationError
-from holdfast.hooks.replication import DiskState, Role, SyncLimits
+from holdfast.hooks.replication import ConnectionState, DiskState, SyncLimits
 from holdfast.loading.discovery import PluginHooks
 from holdfast.planning.schedules import Schedule
 from holdfast.services.documents import FirstSyncRecord, MirrorDocument, MirrorMember, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_link import MirrorLink
 from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides, choose_numbers
 from holdfast.services.mirror_waits import MirrorWaits
-from holdfast.services.mirror_zeroing import proof, zero_both
-from holdfast.services.mirrors import FirstSync, Mirrors
-from holdfast.services.partner import SLOW_S, VERY_SLOW_S, PartnerLink
+from holdfast.services.mirror_wanted import FirstSync
+from holdfast.services.mirror_zeroing import Zeroing, proof
+from holdfast.services.mirrors import Mirrors
+from holdfast.services.partner import SLOW_S, PartnerLink
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
@@ -38,6 +40,7 @@ class MirrorJobs:
         partner: PartnerLink,
         hooks: PluginHooks,
         mounts: MirrorMounts,
+        link: MirrorLink,
         clock: Clock,
         *,
         node: str,
@@ -57,6 +60,7 @@ class MirrorJobs:
             Step("choose numbers with the partner", self._choose),
             Step("prepare the partner", self._prepare_partner, self._discard_partner),
             Step("prepare this node", self._prepare_here, self._discard_here),
+            Step("measure the link", link.measure_new),
             Step("zero both sides", self._zero),
             Step("unmount", self._leave_volumes, self._enter_volumes),
             Step("connect", self._connect, self._take_down),
@@ -65,12 +69,13 @@ class MirrorJobs:
             Step("record on the partner", self._record_partner, self._forget_partner),
             Step("record on this node", self._record_here, self._forget_here),
         )
-        jobs.define(JobDefinition("mirror.create", create, deadline_s=VERY_SLOW_S))
+        # How long zeroing takes only the disks know, and perhaps a limit; all else has one of its own.
+        jobs.define(JobDefinition("mirror.create", create, deadline_s=None))
         # A mirror half taken apart cannot be put together again: each step goes on when it is repeated.
         delete = (
             Step("note", self._note_document),
             Step("unmount", self._leave_mirror, self._enter_mirror),
-            Step("forget on the partner", self._forget_partner),
+            Step("forget on the partner", self._forget_partner, is_final=True),
             Step("forget on this node", self._forget_here),
             Step("take apart on the partner", self._release_partner),
             Step("take apart on this node", self._release_here),
@@ -99,8 +104,7 @@ class MirrorJobs:
         if name in there["mirrors"]:
             raise ConflictError(f"the partner {self._partner.name} has a mirror {name}")
         volumes = [await self._volumes.get(volume) for volume in job.parameters["volumes"]]
-        minors, port = choose_numbers((here, there), count=len(volumes))
-        partner = self._partner.name
+        (minors, port), partner = choose_numbers((here, there), count=len(volumes)), self._partner.name
         members = []
         for volume, minor in zip(volumes, minors, strict=True):
             destination = job.parameters.get("chosen", {}).get(volume.name)
@@ -120,15 +124,16 @@ class MirrorJobs:
                     kind=volume.kind,
                     metadata_bytes=self._drivers.mirror().metadata_bytes(found.size_bytes),
                     names={} if destination is None else {partner: destination},
+                    file_bytes=volume.file_bytes,
                 )
             )
         document = MirrorDocument(
             name=name,
             source=self._node,
-            destination=self._partner.name,
+            destination=partner,
             members=tuple(members),
             port=port,
-            addresses={self._node: here["address"], self._partner.name: there["address"]},
+            addresses={self._node: here["address"], partner: there["address"]},
             is_started=True,
             is_authenticated=True,
         )
@@ -162,9 +167,7 @@ class MirrorJobs:
         await self._mounts.enter_volumes(self._document(job))
 
     async def _enter_mirror(self, job: JobContext) -> None:
-        # Unconnected, a promotion would have to ask whether the partner is out; a full sync has just reconnected.
-        if (await self._sides.status(job.parameters["name"])).role is not Role.PRIMARY:
-            await self._waits.connected(job.parameters["name"])
+        await self._connect_again(job)
         await self._mounts.enter_mirror(self._document(job))
 
     async def _leave_mirror(self, job: JobContext) -> None:
@@ -172,8 +175,9 @@ class MirrorJobs:
 
     async def _zero(self, job: JobContext) -> None:
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
-            await zero_both(job, self._document(job), self._sides, self._partner)
-            job.facts["proof"] = proof(self._document(job))
+            document = self._document(job)
+            await Zeroing(job, document, self._sides, self._partner, self._clock, node=self._node).run()
+            job.facts["proof"] = proof(document)
             await job.log("both sides were made to read zero, so the first sync can be skipped")
 
     async def _connect(self, job: JobContext) -> None:
@@ -184,16 +188,18 @@ class MirrorJobs:
         await self._sides.connect(document)
         await self._waits.connected(document.name)
 
+    async def _connect_again(self, job: JobContext) -> None:
+        # After a reboot of either node, or a kill in the middle of a sync's declaration; repeating either is safe.
+        if (await self._sides.status(job.parameters["name"])).connection is not ConnectionState.CONNECTED:
+            await self._connect(job)
+
     async def _take_down(self, job: JobContext) -> None:
-        name = job.parameters["name"]
-        await self._drivers.mirror().disconnect(name, force=True)
-        await self._drivers.mirror().down(name)
+        await self._drivers.mirror().disconnect(job.parameters["name"], force=True)
+        await self._drivers.mirror().down(job.parameters["name"])
 
     async def _first_sync(self, job: JobContext) -> None:
         name = job.parameters["name"]
-        # Killed in the middle of its declaration, the sync may have left the sides apart; repeating either is safe.
-        await self._sides.connect(self._document(job))
-        await self._waits.connected(name)
+        await self._connect_again(job)
         if FirstSync(job.parameters["first_sync"]) is FirstSync.ZERO:
             await self._drivers.mirror().skip_first_sync(name)
         else:
@@ -208,8 +214,8 @@ class MirrorJobs:
 
     async def _record_partner(self, job: JobContext) -> None:
         at = job.facts.setdefault("started_at", self._clock.now().isoformat())
-        how = str(job.parameters["first_sync"])
-        first_sync = FirstSyncRecord(how, at, job.job_id, tuple(job.facts.get("proof", ())))
+        how, proof_of = str(job.parameters["first_sync"]), tuple(job.facts.get("proof", ()))
+        first_sync = FirstSyncRecord(how, at, job.job_id, proof_of)
         self._keep(job, replace(self._document(job), started_at=at, first_sync=first_sync))
         await self._ask(job, "mirror.adopt")
 
@@ -244,8 +250,9 @@ class MirrorJobs:
         await self._ask(job, "mirror.adopt")
 
     async def _start(self, job: JobContext) -> None:
-        await self._ask(job, "mirror.connect")
+        # A disk that is back here is the first to be attached: the partner's side may be behind it.
         await self._sides.connect(self._document(job))
+        await self._ask(job, "mirror.connect")
         await self._waits.connected(job.parameters["name"])
         job.result = await self._mirrors.get(job.parameters["name"])
 
@@ -281,15 +288,13 @@ class MirrorJobs:
         job.result = await self._mirrors.get(name)
 
 
-def _with_devices(
-    document: MirrorDocument, node: str, devices: dict[str, str], metadata_devices: dict[str, str]
-) -> MirrorDocument:
+def _with_devices(of: MirrorDocument, node: str, devices: dict[str, str], metadata: dict[str, str]) -> MirrorDocument:
     members = tuple(
         replace(
             member,
             devices={**member.devices, node: devices[member.volume]},
-            metadata_devices={**member.metadata_devices, node: metadata_devices[member.volume]},
+            metadata_devices={**member.metadata_devices, node: metadata[member.volume]},
         )
-        for member in document.members
+        for member in of.members
     )
-    return replace(document, members=members)
+    return replace(of, members=members)

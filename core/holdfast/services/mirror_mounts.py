@@ -1,10 +1,15 @@
-"""The file systems of mirrored NAS volumes: they lie on the mirrored device of the source, and on no other."""
+"""The file systems of mirrored volumes: they lie on the mirrored device, and never on the volume below it.
+
+That of a NAS volume is mounted on the source. That of a volume with file I/O is mounted by the monitor that serves it.
+"""
 
 from __future__ import annotations
 
+from functools import partial
+
 from holdfast.errors import HoldfastError, UnavailableError
 from holdfast.hooks.replication import ConnectionState, MirrorStatus, Role
-from holdfast.hooks.volume import VolumeKind
+from holdfast.hooks.volume import IoType, VolumeKind
 from holdfast.services.documents import GroupDocument, MirrorDocument, MirrorMember
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
@@ -40,20 +45,20 @@ class MirrorMounts:
         From here on nobody but the mirror may have them: that is recorded first, since after a restart the
         reconciler mounts what it finds unmounted.
         """
-        for member in _file_systems(document):
+        for member in _all(document):
             device = self._drivers.mirror().device_path(member.minor)
             await self._volumes.set_mirrored(member.on(self._node), device)
             await self._drivers.volume().unmount(await self._directory(member))
 
     async def enter_volumes(self, document: MirrorDocument) -> None:
         """Mount the volumes themselves again; the mirror has left them."""
-        for member in _file_systems(document):
+        for member in _all(document):
             await self._volumes.set_mirrored(member.on(self._node), None)
             await self._volumes.mount(member.on(self._node))
 
     async def enter_mirror(self, document: MirrorDocument) -> None:
         """Become Primary and mount the mirrored devices: on the source, if there is a file system at all."""
-        found = _file_systems(document)
+        found = _of_source(document)
         if not found or document.source != self._node:
             return
         if (await self._drivers.mirror().status(document.name)).role is not Role.PRIMARY:
@@ -63,7 +68,7 @@ class MirrorMounts:
 
     async def leave_mirror(self, document: MirrorDocument) -> None:
         """Unmount the mirrored devices and become Secondary. Raises BusyError naming who uses them."""
-        found = _file_systems(document)
+        found = _of_source(document)
         if not found or document.source != self._node:
             return
         for member in found:
@@ -89,10 +94,11 @@ class MirrorMounts:
 
         Raises UnavailableError while it must wait for its partner.
         """
+        await self._jobs.locks.mend(f"mirror:{name}", partial(self._restore, name))
+
+    async def _restore(self, name: str) -> None:
         kept = await self._kept.find(name)
-        if kept is None or not _file_systems(kept.document) or kept.document.source != self._node:
-            return
-        if self._jobs.is_held(f"mirror:{name}"):
+        if kept is None or not _of_source(kept.document) or kept.document.source != self._node:
             return
         if any(group.mirror == name for group in (await self._groups.all()).values()):
             return
@@ -111,5 +117,9 @@ class MirrorMounts:
             raise UnavailableError("it waits for its partner")
 
 
-def _file_systems(document: MirrorDocument) -> list[MirrorMember]:
+def _all(document: MirrorDocument) -> list[MirrorMember]:
+    return [m for m in document.members if m.kind is VolumeKind.NAS or m.io_type is IoType.FILE]
+
+
+def _of_source(document: MirrorDocument) -> list[MirrorMember]:
     return [member for member in document.members if member.kind is VolumeKind.NAS]

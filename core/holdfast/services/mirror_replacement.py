@@ -68,7 +68,7 @@ class MirrorReplacement:
             Step("record on the partner", self._record_there, self._unrecord_there),
             Step("record on this node", self._record_here, self._unrecord_here),
             Step("begin the resync", self._await_resync),
-            Step("remove the old volume", self._remove_old),
+            Step("remove the old volume", self._remove_old, is_final=True),
         )
         jobs.define(JobDefinition("mirror.replace-disk", steps))
 

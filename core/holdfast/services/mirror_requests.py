@@ -62,7 +62,14 @@ class MirrorRequests:
             volume = await self._volumes.get(member.on(document.destination))
             if volume.mirror != document.name or (volume.made_for is None and not volume.is_blank):
                 raise RefusedError(f"the volume {volume.name} was not made for this mirror and is not zeroed")
-        await self._sides.zero(document, lambda _volume, _done, _size: None)
+        done_bytes = await self._sides.zero(
+            document,
+            body["volume"],
+            done_bytes=body["done_bytes"],
+            most_s=body["most_s"],
+            limit_bytes_s=body["limit_bytes_s"],
+        )
+        return {"done_bytes": done_bytes}
 
     async def _on_attach(self, body: dict[str, Any], job_id: str | None) -> Any:
         await self._sides.attach(self._sides.read(body))

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -117,12 +116,13 @@ class MirrorSides:
                 raise ConflictError(text, reasons=[Reason("name-taken", text, remedy)])
             pool = member.pools[self._node]
             blank = VolumeDocument(member.volume, pool, member.size_bytes, member.kind, made_for=mine)
+            blank = replace(blank, io_type=member.io_type, file_bytes=member.file_bytes)
             if kept is None:
                 await self._refuse_unknown_volume(pool, member.volume)
                 # Recorded first: an undo may only ever reach a volume that is known to be this mirror's own.
                 await self._volumes.put(member.volume, blank)
             volume = await self._drivers.volume().create_volume(
-                VolumeSpec(pool, member.volume, member.size_bytes, member.kind)
+                VolumeSpec(pool, member.volume, member.size_bytes, member.kind, member.io_type)
             )
             if volume.size_bytes != member.size_bytes:
                 raise ConflictError(
@@ -169,13 +169,15 @@ class MirrorSides:
             )
         return devices
 
-    async def zero(self, document: MirrorDocument, tell: Callable[[str, int, int], None]) -> None:
-        """Make this side's volumes read zero, telling `tell(volume, done_bytes, size_bytes)`.
-
-        The caller has proof that nobody's data is on them.
-        """
-        for volume in (await self.spec(document)).volumes:
-            await self._drivers.mirror().zero(volume.device, partial(tell, volume.volume))
+    async def zero(
+        self, document: MirrorDocument, volume: str, *, done_bytes: int, most_s: float, limit_bytes_s: int | None
+    ) -> int:
+        """Zero this side's volume further, see MirrorDriver.zero; the caller has proof that nobody's data is on it."""
+        device = next(member.devices[self._node] for member in document.members if member.volume == volume)
+        driver = self._drivers.mirror()
+        # What a job asked for before it was killed may be under way still.
+        async with self._locks[document.name]:
+            return await driver.zero(device, done_bytes=done_bytes, most_s=most_s, limit_bytes_s=limit_bytes_s)
 
     async def attach(self, document: MirrorDocument) -> None:
         """Write the metadata if there is none yet, and configure the mirror in the kernel."""

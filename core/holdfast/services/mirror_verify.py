@@ -1,15 +1,14 @@
-"""Comparing both sides of a mirror, on demand and by schedule, and mending what was found to differ."""
+"""Comparing both sides of a mirror, on demand and by schedule."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from holdfast.errors import BusyError, HoldfastError, Reason, RefusedError, UnavailableError
-from holdfast.hooks.replication import ConnectionState, MirrorStatus, ReplicationState, Role
+from holdfast.hooks.replication import ConnectionState, MirrorStatus, ReplicationState
 from holdfast.planning.schedules import next_due
 from holdfast.services.documents import MirrorDocument
 from holdfast.services.drivers import Drivers
@@ -28,25 +27,16 @@ log = logging.getLogger(__name__)
 
 LONGEST_S = 7 * 24 * 3600.0
 LOOK_AT_SCHEDULES_EVERY_S = 20.0
+# Long enough for a node to boot.
+CONNECTED_WITHIN_S = 300.0
+# A link that is worse than this is a person's to look at.
+BREAKS_AT_MOST = 5
 # One at a time on a node: two would only make each other, and the applications, slower.
 LOCK = "mirror-verify:this"
 
 
-@dataclass(frozen=True)
-class RepairPlan:
-    """What a repair would do. Nothing is done by asking for it."""
-
-    mirror: str
-    kept_node: str
-    overwritten_node: str
-    bytes_by_volume: dict[str, int]
-    total_bytes: int
-    is_promoted_meanwhile: bool
-    """Neither side is Primary: the kept one becomes so for as long as the repair lasts."""
-
-
 class MirrorVerify:
-    """Defines the jobs `mirror.verify` and `mirror.repair`, and starts the first when its schedule says so."""
+    """Defines the job `mirror.verify`, and starts it when its schedule says so."""
 
     def __init__(
         self,
@@ -73,25 +63,10 @@ class MirrorVerify:
         self._waits = MirrorWaits(drivers, clock)
         compare, note = Step("compare", self._compare), Step("note", self._note)
         jobs.define(JobDefinition("mirror.verify", (compare, note), LONGEST_S, self._note_failure))
-        repair = (
-            Step("choose", self._choose),
-            Step("promote", self._promote, self._demote),
-            Step("part", self._part, self._join),
-            Step("join", self._join),
-            Step("resync", self._resync),
-            Step("demote", self._demote),
-            Step("note", self._note_repaired),
-        )
-        jobs.define(JobDefinition("mirror.repair", repair, LONGEST_S))
 
     def handlers(self) -> Mapping[str, PeerHandler]:
         """What the partner may ask of this side."""
-        return {
-            "mirror.note-verification": self._on_note_verification,
-            "mirror.note-repaired": self._on_note_repaired,
-            "mirror.promote": self._on_promote,
-            "mirror.demote": self._on_demote,
-        }
+        return {"mirror.note-verification": self._on_note_verification}
 
     # --- comparing ---
 
@@ -118,20 +93,57 @@ class MirrorVerify:
     async def _compare(self, job: JobContext) -> None:
         name = job.parameters["name"]
         job.facts.setdefault("started_at", self._clock.now().isoformat())
-        status = await self._sides.status(name)
-        if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
-            await self._drivers.mirror().verify(name)
+        for breaks in range(BREAKS_AT_MOST + 1):
+            if breaks:
+                await job.log("the connection was lost: as soon as it is back and quiet, everything is compared again")
+            status = await self._connected_and_quiet(name)
+            lost_at = await self._lost_at(name)
+            # One that is under way is followed: this daemon may have been started again meanwhile.
+            if not _is_compared_now(status):
+                await self._drivers.mirror().verify(name)
+            found, is_whole = await self._followed(job, name)
+            # Between two looks it may have been lost and found again, which the watcher has heard.
+            if is_whole and await self._lost_at(name) == lost_at:
+                job.facts["out_of_sync_bytes"] = found
+                return
+            if found:
+                # Connecting again may have made the sides equal: that must not be told as if they had always been.
+                raise UnavailableError(
+                    f"the mirror {name} lost its connection while it was verified, "
+                    f"and {found} bytes had been found to be out of sync: verify it again"
+                )
+        raise UnavailableError(f"the mirror {name} lost its connection each time it was verified")
+
+    async def _lost_at(self, name: str) -> str | None:
+        return (await self._histories.get(name)).lost_at
+
+    async def _connected_and_quiet(self, name: str) -> MirrorStatus:
+        """The status once no resync is under way, however long one takes.
+
+        Raises UnavailableError at once when nothing connects it by itself: others may as soon as this job is over.
+        """
+        while True:
+            status = await self._waits.until(name, _is_settled, "did not connect again", CONNECTED_WITHIN_S)
+            if not _is_connected(status):
+                raise UnavailableError(f"the mirror {name} is {status.connection.value} and cannot be verified now")
+            if all(v.replication in (ReplicationState.ESTABLISHED, ReplicationState.VERIFY) for v in status.volumes):
+                return status
+            await self._clock.sleep(POLL_S)
+
+    async def _followed(self, job: JobContext, name: str) -> tuple[int, bool]:
+        """The most that a comparison found, in bytes, and whether it came to its end connected."""
+        most = 0
         while True:
             await self._clock.sleep(POLL_S)
             status = await self._sides.status(name)
-            if status.connection is not ConnectionState.CONNECTED:
-                raise UnavailableError(f"the mirror {name} lost its connection while it was verified")
-            if all(v.replication is not ReplicationState.VERIFY for v in status.volumes):
-                break
+            if not _is_connected(status):
+                return most, False
+            most = max(most, sum(v.out_of_sync_bytes for v in status.volumes))
+            if not _is_compared_now(status):
+                return most, True
             done = [v.done_percent for v in status.volumes if v.done_percent is not None]
             rate = sum(v.rate_bytes_s or 0 for v in status.volumes)
             await job.progress(min(done) if done else None, f"comparing both sides, {rate} bytes a second")
-        job.facts["out_of_sync_bytes"] = sum(v.out_of_sync_bytes for v in status.volumes)
 
     async def _note(self, job: JobContext) -> None:
         found = int(job.facts["out_of_sync_bytes"])
@@ -187,111 +199,20 @@ class MirrorVerify:
             if self._drivers.has("mirror"):
                 await self.start_due()
 
-    # --- mending ---
-
-    async def plan_repair(self, name: str) -> RepairPlan:
-        """What a repair would overwrite, and where. Raises RefusedError when it cannot be done now."""
-        document, status = await self._kept.get(name), await self._sides.status(name)
-        if status.connection is not ConnectionState.CONNECTED:
-            text = f"the mirror {name} is {status.connection.value}: what differs is known while it is connected"
-            raise RefusedError(text, reasons=[Reason("not-connected", text, "start it, and verify it again")])
-        if busy := [v for v in status.volumes if v.replication is not ReplicationState.ESTABLISHED]:
-            text = f"volume {busy[0].number} is in {busy[0].replication.value}"
-            raise BusyError(text, reasons=[Reason("not-quiet", text, "wait for its end")])
-        kept_node = self._kept_node(document, status)
-        members = {number: member.volume for number, member in enumerate(document.members)}
-        found = {members[v.number]: v.out_of_sync_bytes for v in status.volumes}
-        return RepairPlan(
-            mirror=name,
-            kept_node=kept_node,
-            overwritten_node=document.other(kept_node),
-            bytes_by_volume=found,
-            total_bytes=sum(found.values()),
-            is_promoted_meanwhile=Role.PRIMARY not in (status.role, status.peer_role),
-        )
-
-    def _kept_node(self, document: MirrorDocument, status: MirrorStatus) -> str:
-        """The side in use is right: its users have read it. Where none is, the source."""
-        if status.role is Role.PRIMARY:
-            return self._node
-        return document.other(self._node) if status.peer_role is Role.PRIMARY else document.source
-
-    async def repair(self, name: str, *, validate_only: bool) -> str | None:
-        """Make both sides equal where the last comparison found that they differ."""
-
-        async def check() -> None:
-            plan = await self.plan_repair(name)
-            if plan.total_bytes == 0:
-                text = f"nothing of the mirror {name} is known to differ"
-                raise RefusedError(text, reasons=[Reason("nothing-to-repair", text, "verify it first")])
-
-        if validate_only:
-            await check()
-            return None
-        return await self._jobs.start("mirror.repair", f"mirror:{name}", {"name": name}, locks=[LOCK], check=check)
-
-    async def _choose(self, job: JobContext) -> None:
-        plan = await self.plan_repair(job.parameters["name"])
-        job.facts["plan"] = to_plain(plan)
-        await job.log(f"{plan.total_bytes} bytes on {plan.overwritten_node} are overwritten from {plan.kept_node}")
-
-    def _plan(self, job: JobContext) -> RepairPlan:
-        return from_plain(RepairPlan, job.facts["plan"])
-
-    async def _promote(self, job: JobContext) -> None:
-        # Two Secondaries that reconnect keep the marks and send nothing: only a Primary begins a new generation.
-        plan = self._plan(job)
-        if plan.is_promoted_meanwhile:
-            await self._on("mirror.promote", plan.kept_node, job)
-
-    async def _demote(self, job: JobContext) -> None:
-        plan = self._plan(job)
-        if plan.is_promoted_meanwhile:
-            await self._on("mirror.demote", plan.kept_node, job)
-
-    async def _part(self, job: JobContext) -> None:
-        plan = self._plan(job)
-        await self._on("mirror.disconnect", plan.overwritten_node, job)
-        lost = "did not part"
-        await self._waits.until(plan.mirror, lambda s: s.connection is not ConnectionState.CONNECTED, lost)
-
-    async def _join(self, job: JobContext) -> None:
-        document = await self._kept.get(job.parameters["name"])
-        await self._partner.call("mirror.connect", {"mirror": to_plain(document)}, job_id=job.job_id)
-        await self._sides.connect(document)
-        await self._waits.connected(document.name)
-
-    async def _resync(self, job: JobContext) -> None:
-        await self._waits.synced(job.parameters["name"], job)
-
-    async def _note_repaired(self, job: JobContext) -> None:
-        name = job.parameters["name"]
-        await self._histories.note_repaired(name)
-        await self._partner.call("mirror.note-repaired", {"name": name}, job_id=job.job_id)
-        plan = self._plan(job)
-        job.result = {"overwritten_node": plan.overwritten_node, "overwritten_bytes": plan.total_bytes}
-        await self._events.emit("mirror.repaired", f"mirror:{name}", job.result)
-
-    async def _on(self, operation: str, node: str, job: JobContext) -> None:
-        """Have an operation done by this node or by the partner."""
-        body = {"name": job.parameters["name"]}
-        if node != self._node:
-            await self._partner.call(operation, body, job_id=job.job_id)
-        elif operation == "mirror.disconnect":
-            await self._drivers.mirror().disconnect(body["name"])
-        else:
-            await self.handlers()[operation](body, job.job_id)
-
     # --- what the partner asks ---
 
     async def _on_note_verification(self, body: dict[str, Any], job_id: str | None) -> Any:
         await self._histories.add_verification(body["name"], from_plain(Verification, body["verification"]))
 
-    async def _on_note_repaired(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._histories.note_repaired(body["name"])
 
-    async def _on_promote(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._drivers.mirror().promote(body["name"])
+def _is_connected(status: MirrorStatus) -> bool:
+    return status.connection is ConnectionState.CONNECTED
 
-    async def _on_demote(self, body: dict[str, Any], job_id: str | None) -> Any:
-        await self._drivers.mirror().demote(body["name"])
+
+def _is_settled(status: MirrorStatus) -> bool:
+    """Connected, or not on its way there: what is not up, or has left its partner, no kernel connects."""
+    return _is_connected(status) or not status.is_up or status.connection is ConnectionState.STANDALONE
+
+
+def _is_compared_now(status: MirrorStatus) -> bool:
+    return any(v.replication is ReplicationState.VERIFY for v in status.volumes)

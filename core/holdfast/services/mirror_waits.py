@@ -42,13 +42,20 @@ class MirrorWaits:
         """The status once it is connected."""
         return await self.until(name, lambda s: s.connection is ConnectionState.CONNECTED, "did not connect")
 
+    async def quiet(self, name: str, job: JobContext) -> MirrorStatus:
+        """The same as `synced`, or once nothing more comes of what is marked as different."""
+        return await self._synced(name, job, lambda status: status.is_in_sync or status.marked_bytes > 0)
+
     async def synced(self, name: str, job: JobContext) -> MirrorStatus:
         """The status once both sides are equal, telling the job how far it is.
 
         As long as it goes on it may take its time; raises UnavailableError when neither a resync nor equality comes.
         """
+        return await self._synced(name, job, lambda status: status.is_in_sync)
+
+    async def _synced(self, name: str, job: JobContext, holds: Callable[[MirrorStatus], bool]) -> MirrorStatus:
         idle_since_s = self._clock.boot_s()
-        while not (status := await self._drivers.mirror().status(name)).is_in_sync:
+        while not holds(status := await self._drivers.mirror().status(name)):
             if any(volume.replication in _SYNCING for volume in status.volumes):
                 idle_since_s = self._clock.boot_s()
                 to_go = sum(v.to_go_bytes or 0 for v in status.volumes)

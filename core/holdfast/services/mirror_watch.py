@@ -44,6 +44,7 @@ class MirrorWatch:
         self._events = events
         self._clock = clock
         self._last: dict[str, MirrorStatus] = {}
+        self._told: dict[str, MirrorStatus] = {}
         self._named: set[str] = set()
         self._news = asyncio.Event()
         self._changed: set[str] = set()
@@ -61,11 +62,12 @@ class MirrorWatch:
             tasks.create_task(self._each(self._changed, self._to_follow, self._follow_up))
 
     async def _listen(self) -> None:
-        """Only note the names: whoever looks takes its time, and one change brings a dozen events."""
+        """Only note what is told: whoever looks takes its time, and one change brings a dozen events."""
         while True:
             try:
-                async for name in self._drivers.mirror().watch():
-                    self._named.add(name)
+                async for status in self._drivers.mirror().watch():
+                    self._told[status.name] = status
+                    self._named.add(status.name)
                     self._news.set()
             except HoldfastError as reason:
                 log.warning("mirrors cannot be watched, and it is tried again: %s", reason)
@@ -85,7 +87,10 @@ class MirrorWatch:
                     log.exception("looking at the mirror %s failed unexpectedly", name)
 
     async def _look(self, name: str) -> None:
-        now, before = await self._drivers.mirror().status(name), self._last.get(name)
+        if name not in self._told:
+            asked = await self._drivers.mirror().status(name)
+            self._told.setdefault(name, asked)  # what was told meanwhile is what will be built upon
+        now, before = self._told.pop(name), self._last.get(name)
         self._last[name] = now
         # One that is being made is followed, too, but nothing is told of it before it is on record.
         if await self._kept.find(name) is None:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from holdfast.errors import ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.replication import MirrorStatus, SyncLimits
 from holdfast.hooks.volume import VolumeKind
 from holdfast.planning.mirror_alerts import MirrorFacts, alerts
+from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.planning.schedules import Schedule
 from holdfast.planning.schedules import check as check_schedule
-from holdfast.services.dependents import Dependents, refuse_destination, refuse_if_used
-from holdfast.services.documents import Dependent, FirstSyncRecord, MirrorDocument, VolumeDocument
+from holdfast.services.dependents import Dependent, Dependents, refuse_destination, refuse_if_used
+from holdfast.services.documents import FirstSyncRecord, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
+from holdfast.services.file_io import refuse_chosen
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_behind import why_held
 from holdfast.services.mirror_history import MirrorHistories, Verification
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.mirror_verify import MirrorVerify
+from holdfast.services.mirror_wanted import FirstSync, MirrorWanted
 from holdfast.services.partner import PartnerLink
 from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.split_brain import SplitBrains
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain
-
-
-class FirstSync(StrEnum):
-    """How both sides become equal."""
-
-    ZERO = "zero"
-    """Zero both sides and skip the sync: for volumes that nobody has used yet."""
-    FULL = "full"
-    """Send all of the source."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +64,7 @@ class MirrorView:
     next_verification_at: str | None
     last_verification: Verification | None
     first_sync: FirstSyncRecord | None
+    link: LinkMeasurement | None
     alerts: tuple[Reason, ...]
 
 
@@ -122,31 +116,31 @@ class Mirrors:
             there = from_plain(MirrorStatus, plain)
         except HoldfastError as reason:
             unknown = reason.message
-        is_source = self._node == document.source
-        other = document.other(self._node)
         history = await self._histories.get(document.name)
-        has_split_brain = history.split_brain_at is not None
+        is_split = history.split_brain_at is not None
+        facts = MirrorFacts(here, document.is_started, is_split, history.unrepaired_bytes, document.link)
         due = await self._verify.next_verification(document)
         return MirrorView(
             name=document.name,
-            task=document.name if is_source else f"{document.name}-reverse",
-            direction="source" if is_source else "destination",
+            task=document.name if self._node == document.source else f"{document.name}-reverse",
+            direction="source" if self._node == document.source else "destination",
             source=document.source,
             destination=document.destination,
             volumes=tuple(member.volume for member in document.members),
             is_started=document.is_started,
             started_at=document.started_at,
             this_node=_side(document, self._node, here, None),
-            other_node=_side(document, other, there, unknown),
+            other_node=_side(document, document.other(self._node), there, unknown),
             is_in_sync=here.is_in_sync,
-            has_split_brain=has_split_brain,
+            has_split_brain=is_split,
             is_authenticated=document.is_authenticated,
             limits=document.limits,
             schedule=document.schedule,
             next_verification_at=due.isoformat() if due is not None else None,
             last_verification=history.verifications[0] if history.verifications else None,
             first_sync=document.first_sync,
-            alerts=alerts(MirrorFacts(here, document.is_started, has_split_brain, history.unrepaired_bytes)),
+            link=document.link,
+            alerts=alerts(facts),
         )
 
     async def verifications(self, name: str) -> tuple[Verification, ...]:
@@ -154,40 +148,37 @@ class Mirrors:
         await self._kept.get(name)
         return (await self._histories.get(name)).verifications
 
-    async def create(
-        self,
-        name: str,
-        volumes: Sequence[str],
-        first_sync: FirstSync,
-        chosen: Mapping[str, str],
-        *,
-        validate_only: bool,
-    ) -> str | None:
-        """Mirror volumes of this node to the partner. The job makes everything on both nodes.
-
-        `chosen` names for a volume one of the partner's, set to destination, that is overwritten instead of a new one.
-        """
+    async def create(self, wanted: MirrorWanted, *, validate_only: bool) -> str | None:
+        """Mirror volumes of this node to the partner. The job makes everything on both nodes."""
+        first_sync, volumes = wanted.first_sync, wanted.volumes
 
         async def check() -> None:
-            if await self._kept.find(name) is not None:
-                raise ConflictError(f"there is a mirror {name}")
+            if await self._kept.find(wanted.name) is not None:
+                raise ConflictError(f"there is a mirror {wanted.name}")
+            if wanted.zero_limit_bytes_s is not None and first_sync is not FirstSync.ZERO:
+                text = "there is nothing to zero with the first sync full, and no limit for it"
+                remedy = "leave it out, or use first_sync zero"
+                raise InvalidError(text, reasons=[Reason("no-zeroing", text, remedy, "zero_limit_bytes_s")])
             self._drivers.mirror()
             # Without somebody who answers its fence requests a source would freeze for ever at the first loss.
             self._drivers.failover()
             kinds = {await self._check_volume(volume, first_sync) for volume in volumes}
+            for volume in wanted.chosen:
+                if kept := await self._volumes.find(volume):
+                    refuse_chosen(kept.document)
             if VolumeKind.NAS in kinds and len(kinds) > 1:
                 text = "file systems and block volumes cannot be in one mirror: a failover group moves only the latter"
                 raise InvalidError(text, reasons=[Reason("mixed-kinds", text, "make a mirror for each", "volumes")])
             await self._partner.refuse_if_clocks_differ()
             await self._sides.own_address()
-            await self._modes.refuse_unfit(chosen, volumes, is_zeroed=first_sync is FirstSync.ZERO)
+            await self._modes.refuse_unfit(wanted.chosen, volumes, is_zeroed=first_sync is FirstSync.ZERO)
 
         if validate_only:
             await check()
             return None
-        parameters = {"name": name, "volumes": list(volumes), "first_sync": first_sync, "chosen": dict(chosen)}
         locks = [f"volume:{volume}" for volume in volumes]
-        return await self._jobs.start("mirror.create", f"mirror:{name}", parameters, locks=locks, check=check)
+        target = f"mirror:{wanted.name}"
+        return await self._jobs.start("mirror.create", target, asdict(wanted), locks=locks, check=check)
 
     async def _check_volume(self, name: str, first_sync: FirstSync) -> VolumeKind:
         try:
@@ -201,9 +192,8 @@ class Mirrors:
             raise RefusedError(text, reasons=[Reason("torn", text, "mirror the side that has the data", "volumes")])
         # Shares and their tasks use the directory, which stays where it is; everybody else uses the device.
         users = await self._dependents.of_volume(name)
-        refuse_if_used(
-            f"the volume {name}", [d for d in users if not (_is_file(d) and document.kind is VolumeKind.NAS)]
-        )
+        others = [d for d in users if not (_is_file(d) and document.kind is VolumeKind.NAS)]
+        refuse_if_used(f"the volume {name}", others)
         if first_sync is FirstSync.ZERO and not document.is_blank:
             text = f"the volume {name} may hold data, and zeroing would destroy it"
             raise RefusedError(text, reasons=[Reason("not-blank", text, "use first_sync full", "first_sync")])
@@ -228,6 +218,8 @@ class Mirrors:
         async def check() -> None:
             await self._kept.get(name)
             await self._split_brains.refuse_if_split(name)
+            if held := await why_held(await self._sides.status(name), self._histories, self._partner):
+                raise RefusedError(held.text, reasons=[held])
 
         return await self._start("mirror.start", name, check, validate_only=validate_only)
 
@@ -263,9 +255,8 @@ class Mirrors:
         if validate_only:
             return None
         document = await self._kept.get(name)
-        document = replace(document, limits=limits or document.limits)
-        document = replace(document, schedule=schedule) if with_schedule else document
-        parameters = {"name": name, "limits": document.limits, "schedule": document.schedule}
+        schedule = schedule if with_schedule else document.schedule
+        parameters = {"name": name, "limits": limits or document.limits, "schedule": schedule}
         return await self._jobs.start("mirror.change", f"mirror:{name}", parameters, check=check)
 
     async def hold_sync(self, name: str, *, is_held: bool, validate_only: bool) -> str | None:
@@ -274,8 +265,8 @@ class Mirrors:
         async def check() -> None:
             await self._kept.get(name)
 
-        kind = "mirror.pause-sync" if is_held else "mirror.resume-sync"
-        return await self._start(kind, name, check, validate_only=validate_only)
+        word = "pause" if is_held else "resume"
+        return await self._start(f"mirror.{word}-sync", name, check, validate_only=validate_only)
 
     async def _start(self, kind: str, name: str, check: Any, *, validate_only: bool) -> str | None:
         if validate_only:

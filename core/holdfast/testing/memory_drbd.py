@@ -53,6 +53,8 @@ class Media:
     disk: DiskState = DiskState.INCONSISTENT
     is_peer_outdated: bool = False
     is_crashed_primary: bool = False
+    agreed_bytes: int | None = None
+    """The size that both sides have agreed upon, as the metadata keeps it; the lower device may be larger."""
     dirty: set[int] = field(default_factory=set)
     """Blocks known to differ from the peer's."""
     hot: set[int] = field(default_factory=set)

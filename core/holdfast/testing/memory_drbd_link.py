@@ -126,6 +126,7 @@ def _by_generation(mine: Media, theirs: Media) -> int | None:
 
 def _start_volume(side: Side, other: Side, number: int, direction: int) -> None:
     mine, theirs = side.volumes[number], other.volumes[number]
+    _take_up_what_grew(mine, theirs)
     for volume in (mine, theirs):
         volume.sent_bytes = volume.received_bytes = 0
         volume.replication = ReplicationState.ESTABLISHED
@@ -141,6 +142,15 @@ def _start_volume(side: Side, other: Side, number: int, direction: int) -> None:
     theirs.set_peer_disk(mine.disk)
     if direction and not (side.node.world.is_resync_held or side.is_sync_held or other.is_sync_held):
         finish_resync(side, number)
+
+
+def _take_up_what_grew(mine: Volume, theirs: Volume) -> None:
+    """Lower devices that grew while the sides were apart: the new part is marked, and that begins no resync."""
+    size_bytes = min(len(mine.media.data), len(theirs.media.data))
+    for volume in (mine, theirs):
+        if volume.media.agreed_bytes is not None and volume.size_bytes < size_bytes:
+            volume.media.dirty |= set(range(volume.size_bytes // BLOCK_BYTES, size_bytes // BLOCK_BYTES))
+            volume.size_bytes = volume.media.agreed_bytes = size_bytes
 
 
 def lose_disk(side: Side, number: int) -> None:

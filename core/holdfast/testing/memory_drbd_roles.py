@@ -128,7 +128,8 @@ def grow(volume: Volume, there: Volume, *, new_part_is_zero: bool) -> None:
         new = slice(volume.size_bytes, size_bytes)
         there.media.data[new] = volume.media.data[new]
         volume.sent_bytes += max(0, size_bytes - volume.size_bytes)
-    volume.size_bytes = there.size_bytes = max(volume.size_bytes, size_bytes)
+    for each in (volume, there):
+        each.size_bytes = each.media.agreed_bytes = max(volume.size_bytes, size_bytes)
 
 
 async def write(node: Node, name: str, number: int, offset: int, data: bytes) -> None:

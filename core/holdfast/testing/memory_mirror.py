@@ -7,10 +7,10 @@ does to `driver.pair`; what a user of the mirrored device does is in `write` and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import ClassVar, Self
 
-from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, RefusedError
+from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, RefusedError, VerificationError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import (
     ConnectionState,
@@ -39,6 +39,8 @@ from holdfast.testing.memory_drbd import (
     refused,
 )
 from holdfast.testing.memory_pair import Pair
+
+ZERO_PIECE_BYTES = 1024 * 1024
 
 
 class MemoryMirrors(MirrorDriver):
@@ -105,17 +107,20 @@ class MemoryMirrors(MirrorDriver):
         for volume in spec.volumes:
             self._media(volume.device).has_metadata = False
 
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
-        """See MirrorDriver."""
+    async def zero(
+        self, device: str, *, done_bytes: int = 0, most_s: float | None = None, limit_bytes_s: int | None = None
+    ) -> int:
+        """See MirrorDriver. Its time is over after one piece."""
         media = self._media(device)
         if any(volume.media is media for side in self.node.sides.values() for volume in side.volumes.values()):
             raise BusyError(f"{device} is held open")
         size = len(media.data)
-        for done in range(0, size, 16 * BLOCK_BYTES):
-            end = min(size, done + 16 * BLOCK_BYTES)
-            media.data[done:end] = bytes(end - done)
-            progress(end, size)
-            await asyncio.sleep(0)
+        end = size if most_s is None else min(size, done_bytes + ZERO_PIECE_BYTES)
+        await asyncio.sleep(0)
+        media.data[done_bytes:end] = bytes(max(0, end - done_bytes))
+        if end == size and media.data.count(0) != size:
+            raise VerificationError(f"{device} does not read zero")
+        return end
 
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
         """See MirrorDriver."""
@@ -284,13 +289,13 @@ class MemoryMirrors(MirrorDriver):
         """See MirrorDriver."""
         return tuple(sorted(self.node.sides))
 
-    async def watch(self) -> AsyncIterator[str]:
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
         """See MirrorDriver."""
         queue: asyncio.Queue[str] = asyncio.Queue()
         self.node.watchers.add(queue)
         try:
             while True:
-                yield await queue.get()
+                yield await self.status(await queue.get())
         finally:
             self.node.watchers.discard(queue)
 
@@ -386,7 +391,8 @@ def _attached(number: int, minor: int, media: Media) -> Volume:
     if media.disk is DiskState.UP_TO_DATE and not media.is_peer_outdated:
         media.disk = DiskState.CONSISTENT
     peer_disk = DiskState.OUTDATED if media.is_peer_outdated else DiskState.UNKNOWN
-    return Volume(number, minor, media, peer_disk, size_bytes=len(media.data))
+    media.agreed_bytes = media.agreed_bytes or len(media.data)
+    return Volume(number, minor, media, peer_disk, size_bytes=media.agreed_bytes)
 
 
 def _require(is_met: bool, text: str) -> None:

@@ -47,6 +47,8 @@ def test_equal_is_equal() -> None:
         ({"units": with_unit(serial="f" * 32).units}, "units[1].serial", WANTED.units[0].serial, "f" * 32),
         ({"units": with_unit(is_read_only=True).units}, "units[1].is_read_only", "false", "true"),
         ({"units": with_unit(block_size_bytes=4096).units}, "units[1].block_size_bytes", "512", "4096"),
+        ({"units": with_unit(file_bytes=4096).units}, "units[1].file_bytes", "default", "4096"),
+        ({"units": with_unit(has_write_cache=True).units}, "units[1].has_write_cache", "false", "true"),
         ({"units": with_unit(optimal_blocks=8).units}, "units[1].optimal_blocks", "default", "8"),
     ],
 )

@@ -18,6 +18,7 @@ from holdfast.hooks.replication import (
 )
 from holdfast.planning.mirror_alerts import MirrorFacts, alerts, has_lost_a_disk
 from holdfast.planning.mirror_changes import changes
+from holdfast.planning.mirror_link import LinkMeasurement
 
 U, I, D = DiskState.UP_TO_DATE, DiskState.INCONSISTENT, DiskState.DISKLESS  # noqa: E741 - as in a table
 VOLUME = MirrorVolumeStatus(0, "/dev/m0", U, U, ReplicationState.ESTABLISHED, 0, 0, 0, None)
@@ -56,19 +57,43 @@ def test_what_is_different_is_told_once(before: MirrorStatus | None, now: Mirror
 
 
 @pytest.mark.parametrize(
+    ("peer_disk", "by"),
+    [
+        (DiskState.UP_TO_DATE, "the partner"),
+        (DiskState.UNKNOWN, "nobody"),
+        (DiskState.OUTDATED, "nobody, for the partner's is Outdated"),
+        (I, "nobody, for the partner's is Inconsistent"),
+    ],
+)
+def test_who_serves_what_lost_its_disk_is_said_as_it_is(peer_disk: DiskState, by: str) -> None:
+    [alert] = alerts(MirrorFacts(look(disk=D, peer_disk=peer_disk), True, False, 0))
+    assert alert.text == f"volume 0 has lost its disk here and is served by {by}"
+
+
+@pytest.mark.parametrize(
     ("status", "more", "expected"),
     [
         (WELL, {}, []),
         (WELL, {"unrepaired_bytes": 4096}, ["out-of-sync"]),
+        (look(out_of_sync_bytes=4096), {}, ["out-of-sync"]),
+        (look(out_of_sync_bytes=4096), {"unrepaired_bytes": 4096}, ["out-of-sync"]),
+        (look(out_of_sync_bytes=4096, replication=ReplicationState.VERIFY), {}, []),
+        (look(out_of_sync_bytes=4096, replication=ReplicationState.SYNC_SOURCE), {}, []),
+        (replace(look(out_of_sync_bytes=4096), connection=ConnectionState.CONNECTING), {}, ["not-connected"]),
         (ABSENT, {}, ["not-up"]),
         (ABSENT, {"is_started": False}, []),
         (look(disk=D), {}, ["disk-lost"]),
+        (look(disk=DiskState.FAILED, peer_disk=D), {}, ["no-disk-left"]),
+        (look(peer_disk=D), {}, []),
+        (replace(WELL, suspended=Suspension.NO_DATA), {}, ["no-data"]),
         (look(disk=I, replication=ReplicationState.SYNC_TARGET), {}, []),
         (look(disk=I), {}, ["inconsistent"]),
         (replace(WELL, connection=ConnectionState.CONNECTING), {}, ["not-connected"]),
         (replace(WELL, connection=ConnectionState.STANDALONE), {}, ["standalone"]),
         (replace(WELL, connection=ConnectionState.STANDALONE), {"is_started": False}, []),
         (replace(WELL, connection=ConnectionState.STANDALONE), {"has_split_brain": True}, ["split-brain"]),
+        (WELL, {"link": LinkMeasurement("2026-01-01T00:00:00+00:00", "a", 1, 9, "slow", None)}, ["slow-link"]),
+        (WELL, {"link": LinkMeasurement("2026-01-01T00:00:00+00:00", "a", 9, 9, None, None)}, []),
         (
             replace(WELL, connection=ConnectionState.CONNECTING, suspended=Suspension.FENCING),
             {},

@@ -123,7 +123,7 @@ class Drbdsetup:
 
     def stream(self) -> AbstractAsyncContextManager[RunningCommand]:
         """The resident stream of all changes, with what exists first."""
-        return self._commands.start([self._program, "events2"])
+        return self._commands.start([self._program, "events2", "--statistics"])
 
 
 def refuse(name: str, reasons: list[Reason], what: str) -> None:

@@ -31,7 +31,7 @@ from holdfast.hooks.replication import (
     Role,
     SyncLimits,
 )
-from holdfast_rep_block import events, first_sync, lineage, options, progress, upkeep
+from holdfast_rep_block import events, first_sync, lineage, options, progress, thin, upkeep
 from holdfast_rep_block.attaching import ATTACH_S, Attacher
 from holdfast_rep_block.connecting import Connector
 from holdfast_rep_block.drbdsetup import (
@@ -44,7 +44,7 @@ from holdfast_rep_block.drbdsetup import (
 from holdfast_rep_block.fencing import FenceServer, install
 from holdfast_rep_block.metadata import Metadata, largest_bytes, metadata_bytes
 from holdfast_rep_block.settings import Settings
-from holdfast_rep_block.zeroing import zero_device
+from holdfast_rep_block.zeroing import Pace, zero_device
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class DrbdMirrors(MirrorDriver):
         self._settings = settings
         self._host = host
         self._drbd = Drbdsetup(host.commands, settings.drbdsetup)
-        self._metadata = Metadata(host.commands, host.kernel, settings.drbdmeta)
+        self._metadata = Metadata(host.commands, host.kernel, host.clock, settings.drbdmeta)
         self._attacher = Attacher(self._drbd, self._metadata, settings)
         self._connector = connector or Connector()
         # Fed by the resident stream while `watch` runs, and only as fast as its consumer takes it.
@@ -132,9 +132,16 @@ class DrbdMirrors(MirrorDriver):
         for volume in spec.volumes:
             await self._metadata.wipe(volume)
 
-    async def zero(self, device: str, progress: Callable[[int, int], None]) -> None:
+    async def zero(
+        self, device: str, *, done_bytes: int = 0, most_s: float | None = None, limit_bytes_s: int | None = None
+    ) -> int:
         """See MirrorDriver."""
-        await zero_device(self._host.kernel.path(device), progress)
+        path = self._host.kernel.path(device)
+        size_bytes = await thin.empty(path, self._host.commands)
+        if size_bytes is not None:
+            return size_bytes
+        pace = Pace(self._host.clock, most_s, limit_bytes_s)
+        return await zero_device(path, pace, done_bytes=done_bytes)
 
     # --- up and down ---
 
@@ -154,6 +161,7 @@ class DrbdMirrors(MirrorDriver):
             await self._connector.connect(spec, discard_my_data=discard_changes)
         elif (there.local, there.remote) != (spec.local, spec.remote):
             raise ConflictError(f"mirror {spec.name} is connected between other addresses; disconnect it first")
+        await upkeep.end_wait_for_data(await self.status(spec.name), self._drbd)
         return await self.status(spec.name)
 
     async def disconnect(self, name: str, *, force: bool = False) -> None:
@@ -195,6 +203,7 @@ class DrbdMirrors(MirrorDriver):
             known = await self._must_be_up(name)
             if reasons := _why_not_promote(known.status()):
                 raise RefusedError(f"mirror {name} must not become Primary here", reasons=reasons)
+        await upkeep.end_wait_for_data(known.status(), self._drbd)
         try:
             for minor in known.minors:
                 await self._while_transient("primary", str(minor))
@@ -268,8 +277,8 @@ class DrbdMirrors(MirrorDriver):
         """See MirrorDriver."""
         return tuple(sorted((await self._drbd.picture()).resources))
 
-    async def watch(self) -> AsyncIterator[str]:
-        """See MirrorDriver. When the stream starts anew all mirrors are named: it may have missed something."""
+    async def watch(self) -> AsyncIterator[MirrorStatus]:
+        """See MirrorDriver. When the stream starts anew all mirrors are told of: it may have missed something."""
         known: set[str] = set()
         while True:
             picture = events.Picture()
@@ -283,10 +292,10 @@ class DrbdMirrors(MirrorDriver):
                         if event.is_end_of_dump:
                             self._live = picture
                             for each in sorted(known | set(picture.resources)):
-                                yield each
+                                yield picture.status(each)
                         elif self._live is picture and name is not None:
                             known.add(name)
-                            yield name
+                            yield picture.status(name)
             finally:
                 if self._live is picture:
                     self._live = None
@@ -302,7 +311,9 @@ class DrbdMirrors(MirrorDriver):
         """See MirrorDriver."""
         for volume in (await self._must_be_up(name)).status().volumes:
             if volume.replication is not ReplicationState.VERIFY:
-                await self._while_transient("verify", volume.device.removeprefix(events.DEVICE_PREFIX))
+                minor = volume.device.removeprefix(events.DEVICE_PREFIX)
+                # Without it DRBD goes on where one that was cut off had stopped, and the rest is all that is compared.
+                await self._while_transient("verify", minor, "--start=0")
 
     async def pause_sync(self, name: str) -> None:
         """See MirrorDriver."""

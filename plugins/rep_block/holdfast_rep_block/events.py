@@ -168,6 +168,11 @@ class Picture:
             _apply(self.resources.setdefault(name, Resource(name)), event)
         return name
 
+    def status(self, name: str) -> MirrorStatus:
+        """The contract's view of a mirror, also of one that the kernel does not have."""
+        resource = self.resources.get(name)
+        return absent(name) if resource is None else resource.status()
+
 
 def _apply(resource: Resource, event: Event) -> None:
     number = int(event.fields.get("volume", "0"))

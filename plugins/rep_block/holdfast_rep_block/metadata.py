@@ -6,9 +6,10 @@ import logging
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, SystemCommandError, VerificationError
 from holdfast.hooks.replication import MirrorVolume
+from holdfast.system.clock import Clock
 from holdfast.system.command import Commands
 from holdfast.system.kernelfs import KernelFs
-from holdfast_rep_block.zeroing import zero_device
+from holdfast_rep_block.zeroing import Pace, zero_device
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,10 @@ def metadata_bytes(size_bytes: int) -> int:
 class Metadata:
     """Runs drbdmeta. All of it needs the volume detached."""
 
-    def __init__(self, commands: Commands, kernel: KernelFs, program: str) -> None:
+    def __init__(self, commands: Commands, kernel: KernelFs, clock: Clock, program: str) -> None:
         self._commands = commands
         self._kernel = kernel
+        self._pace = Pace(clock)
         self._program = program
 
     async def exists(self, volume: MirrorVolume) -> bool:
@@ -86,8 +88,8 @@ class Metadata:
         except NotFoundError:
             return
         path = self._kernel.path(volume.metadata_device)
-        await zero_device(path, start_bytes=_SUPERBLOCK_BYTES)
-        await zero_device(path, end_bytes=_SUPERBLOCK_BYTES)
+        await zero_device(path, self._pace, start_bytes=_SUPERBLOCK_BYTES)
+        await zero_device(path, self._pace, end_bytes=_SUPERBLOCK_BYTES)
         if await self.exists(volume):
             raise VerificationError(f"metadata is still found on {volume.metadata_device}")
         log.info("wiped metadata of volume %s from %s", volume.volume, volume.metadata_device)

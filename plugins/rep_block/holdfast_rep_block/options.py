@@ -40,13 +40,12 @@ def net(secret: Secret | None) -> tuple[bytes, ...]:
         u32(9, 1),  # ping-int
         u32(10, 5),  # ping-timeout
         u32(13, 3),  # ko-count
-        # The buffers limit a resync before its rate does: five times faster than with the defaults.
-        u32(14, 16384),  # max-buffers
+        # The buffers limit a resync before its rate does: of no more than half of max-buffers, in pages, is there an
+        # answer to be waited for, and it is asked each tenth of a second (drbd_worker.c:drbd_rs_number_requests).
+        u32(14, 32768),  # max-buffers
         u32(15, 16384),  # max-epoch-size
         u32(11, 4194304),  # sndbuf-size
         u32(12, 4194304),  # rcvbuf-size
-        # Corked, synchronous writes wait for more to send.
-        flag(26, False),  # tcp-cork
         # Diverged data is for a person to judge: any rule that discards by itself can delete acknowledged writes.
         u32(17, _DISCONNECT),  # after-sb-0pri
         u32(18, _DISCONNECT),  # after-sb-1pri

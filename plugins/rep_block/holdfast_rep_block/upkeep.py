@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from holdfast.errors import NoSpaceError, Reason, RefusedError
-from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, SyncLimits
+from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, Suspension, SyncLimits
 from holdfast_rep_block import events, options
 from holdfast_rep_block.drbdsetup import Drbdsetup, KernelRefusedError, refuse
 from holdfast_rep_block.settings import Settings
@@ -37,6 +37,21 @@ async def limit(minors: Iterable[int], limits: SyncLimits, drbd: Drbdsetup, sett
     """See MirrorDriver.limit_sync."""
     for minor in minors:
         await drbd.run("disk-options", str(minor), *options.rates(settings, limits))
+
+
+async def end_wait_for_data(status: MirrorStatus, drbd: Drbdsetup) -> None:
+    """Let writers go on who wait for data (on-no-data-accessible) that is there again.
+
+    The kernel ends the wait only if a disk is attached under the waiting Primary itself: one that was demoted
+    meanwhile, or whose peer's disk came back, waits for ever, in sync and promoted.
+    """
+    is_there = all(DiskState.UP_TO_DATE in (volume.disk, volume.peer_disk) for volume in status.volumes)
+    # It ends a wait for the fence's answer, too, which is never ours to end; that one is told before this one.
+    if status.suspended is not Suspension.NO_DATA or not is_there:
+        return
+    for volume in status.volumes:
+        await drbd.run("resume-io", volume.device.removeprefix(events.DEVICE_PREFIX))
+    log.info("mirror %s has its data again, and whoever waited for it goes on", status.name)
 
 
 async def _unless(number: int, drbd: Drbdsetup, *words: str) -> None:

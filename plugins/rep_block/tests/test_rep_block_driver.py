@@ -19,7 +19,7 @@ from holdfast.errors import (
     VerificationError,
 )
 from holdfast.hooks.base import Host
-from holdfast.hooks.replication import DiskState, MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
+from holdfast.hooks.replication import DiskState, MirrorEndpoint, MirrorSpec, MirrorVolume, Role, SyncLimits
 from holdfast.testing.fakes import Answer, ManualClock, ScriptedCommands, make_host
 from holdfast.values import Secret
 from holdfast_rep_block import genetlink, metadata, options
@@ -45,10 +45,11 @@ def dump(
     connection: str = "Connected",
     disk: str = "UpToDate",
     peer_disk: str = "UpToDate",
+    suspended: str = "no",
 ) -> str:
     name = "" if connection == "StandAlone" else "conn-name:peer "
     return (
-        f"exists resource name:m0 role:{role} suspended:no\n"
+        f"exists resource name:m0 role:{role} suspended:{suspended}\n"
         f"exists connection name:m0 {name}connection:{connection} role:Unknown\n"
         f"exists device name:m0 volume:0 minor:3 disk:{disk}\n"
         f"exists peer-device name:m0 volume:0 replication:Off peer-disk:{peer_disk} out-of-sync:0\n"
@@ -256,6 +257,29 @@ async def test_a_side_without_data_is_refused_by_our_own_rule(tmp_path: Path, di
     assert not [call for call in kernel.commands.calls if "primary" in call]
 
 
+@pytest.mark.parametrize(
+    ("suspended", "disk", "goes_on"),
+    [
+        ("no-data", "UpToDate", True),
+        ("no", "UpToDate", False),
+        ("fencing", "UpToDate", False),
+        ("no-data,fencing", "UpToDate", False),
+        ("user", "UpToDate", False),
+        ("no-data", "Consistent", False),
+    ],
+)
+async def test_who_waits_for_data_that_is_back_goes_on_and_nobody_else(
+    tmp_path: Path, suspended: str, disk: str, goes_on: bool
+) -> None:
+    found = dump(suspended=suspended, disk=disk, peer_disk="Diskless")
+    kernel = Kernel(tmp_path, events2=found, show=SHOW, primary="", resume_io="")
+    await kernel.driver.promote("m0")
+    await kernel.driver.connect(SPEC)
+    assert [word for word in kernel.words() if "resume-io" in word] == (["resume-io 3"] * 2 if goes_on else [])
+    if goes_on:
+        assert kernel.words().index("resume-io 3") < kernel.words().index("primary 3")
+
+
 async def test_promotion_is_never_forced(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path, events2=dump(), primary="")
     await kernel.driver.promote("m0")
@@ -266,7 +290,7 @@ async def test_with_the_stream_alive_a_takeover_is_two_commands(tmp_path: Path) 
     kernel = Kernel(tmp_path, events2=dump(), show=SHOW, disconnect="", primary="")
     await kernel.driver.connect(SPEC)
     watching = kernel.driver.watch()
-    assert await anext(watching) == "m0"
+    assert (await anext(watching)).name == "m0"
     before = len(kernel.commands.calls)
     await kernel.driver.disconnect("m0", force=True)
     await kernel.driver.promote("m0")
@@ -387,14 +411,16 @@ async def test_a_stream_that_ends_is_started_again_and_all_mirrors_are_named(tmp
     streams = iter([first, "exists resource name:m1 role:Secondary\nexists -\n"])
     kernel = Kernel(tmp_path, events2=lambda: Answer(next(streams)))
     watching = kernel.driver.watch()
-    assert [await anext(watching) for _ in range(2)] == ["m0", "m0"]
+    told = [await anext(watching) for _ in range(2)]
+    assert [(status.name, status.role) for status in told] == [("m0", Role.SECONDARY), ("m0", Role.PRIMARY)]
     later = asyncio.ensure_future(anext(watching))
     await asyncio.sleep(0.01)
     assert not later.done()
     assert isinstance(kernel.host.clock, ManualClock)
     await kernel.host.clock.advance(1.0)
     # m0 went away unheard: whoever watches is told to look at it, too.
-    assert [await later, await anext(watching)] == ["m0", "m1"]
+    told = [await later, await anext(watching)]
+    assert [(status.name, status.is_up) for status in told] == [("m0", False), ("m1", True)]
     await watching.aclose()  # type: ignore[attr-defined]
 
 
@@ -434,6 +460,17 @@ def test_timers_keep_their_inequalities() -> None:
 
 def net_conf(secret: Secret | None) -> dict[int, bytes]:
     return dict(genetlink.attributes(b"".join(options.net(secret))))
+
+
+def test_the_buffers_let_a_resync_go_faster_than_half_a_gibibyte_a_second() -> None:
+    """The kernel asks for half of max-buffers, in pages, each tenth of a second: that is 32 MiB with 16384 of them."""
+    max_buffers = int.from_bytes(net_conf(None)[14], "little")
+    assert max_buffers * 4096 // 2 * 10 > 512 * 1024 * 1024
+
+
+def test_the_socket_stays_corked() -> None:
+    """DRBD's default: it uncorks when there is no more to send. Without it small writes are a third slower."""
+    assert 26 not in net_conf(None)
 
 
 # --- the secret ----------------------------------------------------------------------------------------
