@@ -69,7 +69,7 @@ async def run(config: Config) -> None:
         await load_plugins(config, found, PluginHooks(), host_maker(config, real_outside(niceness=URGENT)))
     )
     try:
-        host = PlanHost(config.state_dir, plan, drivers.mirror(), drivers.target())
+        host = PlanHost(config.state_dir, plan, drivers)
         await drivers.failover().run_monitor(host)
     finally:
         await drivers.close()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from holdfast.errors import HoldfastError, NotFoundError
 from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, MonitorHost, MonitorPlan
-from holdfast.hooks.replication import FenceArbiter, MirrorDriver
-from holdfast.hooks.target import TargetDriver, TargetSpec
+from holdfast.hooks.replication import FenceArbiter
+from holdfast.hooks.target import TargetSpec
 from holdfast.monitor.resources import Mirror, Target
+from holdfast.services.drivers import Drivers
 from holdfast.services.plans import PlanFile, plan_path, read_plan
 
 log = logging.getLogger(__name__)
@@ -22,12 +23,13 @@ LOOK_EVERY_S = 0.1
 class PlanHost(MonitorHost):
     """Reads the plan and builds from it."""
 
-    def __init__(self, state_dir: Path, first: PlanFile, mirrors: MirrorDriver, targets: TargetDriver) -> None:
+    def __init__(self, state_dir: Path, first: PlanFile, drivers: Drivers) -> None:
         self._state_dir = state_dir
         self._file = first
         self._stamp = _stamp(state_dir)
-        self._mirrors = mirrors
-        self._targets = targets
+        self._drivers = drivers
+        self._mirrors = drivers.mirror()
+        self._targets = drivers.target()
         self._changing: set[asyncio.Task[None]] = set()
 
     def plan(self) -> MonitorPlan:
@@ -96,12 +98,14 @@ class PlanHost(MonitorHost):
     def _mirror(self, name: str) -> Mirror:
         for spec in self._file.mirrors:
             if spec.name == name:
-                return Mirror(spec, self._mirrors)
+                file_systems = [one for one in self._file.file_systems if one.mirror == name]
+                return Mirror(spec, self._mirrors, file_systems, self._drivers)
         raise NotFoundError(f"the plan has no mirror {name}")
 
-    def mirror_changes(self) -> AsyncIterator[str]:
+    async def mirror_changes(self) -> AsyncIterator[str]:
         """See MonitorHost."""
-        return self._mirrors.watch()
+        async for status in self._mirrors.watch():
+            yield status.name
 
     async def serve_fence_requests(self, arbiter: FenceArbiter) -> None:
         """See MonitorHost."""

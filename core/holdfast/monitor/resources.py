@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from holdfast.errors import NotFoundError
 from holdfast.hooks.failover import GroupResource, MirrorResource
 from holdfast.hooks.replication import DiskState, MirrorDriver, MirrorSpec, MirrorStatus, Role
 from holdfast.hooks.target import TargetDriver, TargetSpec, TargetState
+from holdfast.services.drivers import Drivers
+from holdfast.services.plans import FileSystem
 
 STALE = (DiskState.OUTDATED, DiskState.INCONSISTENT, DiskState.DISKLESS)
 
 
 class Mirror(MirrorResource):
-    """A mirror through its driver."""
+    """A mirror through its driver, with the file systems on it that are mounted wherever it is served."""
 
-    def __init__(self, spec: MirrorSpec, driver: MirrorDriver) -> None:
+    def __init__(
+        self, spec: MirrorSpec, driver: MirrorDriver, file_systems: Sequence[FileSystem], drivers: Drivers
+    ) -> None:
         self.name = spec.name
         self._spec = spec
         self._driver = driver
+        self._file_systems = file_systems
+        self._drivers = drivers
 
     async def prepare(self) -> None:
         """See GroupResource."""
@@ -32,9 +39,16 @@ class Mirror(MirrorResource):
     async def activate(self) -> None:
         """See GroupResource."""
         await self._driver.promote(self.name)
+        mounts = [self._drivers.volume().mount(one.device, one.directory) for one in self._file_systems]
+        # All of them end before anything is undone.
+        ended = await asyncio.gather(*mounts, return_exceptions=True)
+        if failures := [item for item in ended if isinstance(item, BaseException)]:
+            raise failures[0]
 
     async def deactivate(self) -> None:
         """See GroupResource."""
+        for one in self._file_systems:
+            await self._drivers.volume().unmount(one.directory)
         await self._driver.demote(self.name)
 
     async def is_active(self) -> bool:
