@@ -14,10 +14,10 @@ PYTHON_OR_VENV := $(firstword $(wildcard .venv/bin/python) /usr/bin/python3)
 # `make unit ARGS="-k pools"` hands further arguments to pytest.
 ARGS ?=
 # Of these, what exists by now.
-CHECKED := $(wildcard conftest.py cli core demo lab plugins tests)
+CHECKED := $(wildcard conftest.py benchmarks cli core demo lab plugins tests)
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard core/holdfast/__init__.py cli/holdfast_*/__init__.py \
-	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py)))
-TESTS = $(shell find $(wildcard conftest.py tests lab/tests core/tests cli/tests plugins/*/tests) -name '*.py')
+	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py benchmarks/__init__.py)))
+TESTS = $(shell find $(wildcard conftest.py tests benchmarks/tests lab/tests core/tests cli/tests plugins/*/tests) -name '*.py')
 
 .PHONY: help
 help: ## Show what can be done
@@ -36,12 +36,16 @@ demo: setup-lab ## Run the main job on two virtual nodes; KEEP=1 leaves them up
 	@$(RUN) -m demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: setup-lab ## Run every test, those in virtual nodes last
+test: setup-lab ## Run every test but the long ones, those in virtual nodes last
 	@$(RUN) tools/run-tests $(ARGS)
+
+.PHONY: test-long
+test-long: setup-lab ## Run the long tests: rarer faults in virtual nodes, for some minutes
+	@$(RUN) -m pytest -m long tests/lab $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes
-	@$(RUN) -m pytest -m "not lab" --numprocesses 4 --dist worksteal $(ARGS)
+	@$(RUN) tools/run-tests unit $(ARGS)
 
 .PHONY: check
 check: setup lint types imports unit ## All that must hold before a push: format, lint, types, import rules, unit tests

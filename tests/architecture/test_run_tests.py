@@ -1,9 +1,10 @@
-"""The test command: what it makes of the ends of its parts, and how it deals modules to labs."""
+"""The test command: what it makes of the ends of its parts, and how it deals modules to runs and to labs."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ def load(path: Path) -> ModuleType:
 
 
 judge = load(CHECKOUT / "tools" / "run-tests").judge
+RUNS = load(CHECKOUT / "conftest.py")
 LAB = load(CHECKOUT / "tests" / "lab" / "conftest.py")
 Module, share_out = LAB.Module, LAB.share_out
 
@@ -44,6 +46,30 @@ Module, share_out = LAB.Module, LAB.share_out
 )
 def test_only_all_good_parts_are_good(codes: list[int], is_choice: bool, verdict: int) -> None:
     assert judge(codes, is_choice=is_choice) == verdict
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_each_module_is_one_runs(count: int) -> None:
+    shares = RUNS.share_out(CHECKOUT, count)
+    dealt = [path for share in shares for path in share]
+    assert len(shares) == count
+    # Of all that there are, whatever folder they are in: one that is nobody's would never run.
+    tracked = subprocess.run(["git", "ls-files", "-z", "*test_*.py"], cwd=CHECKOUT, check=True, capture_output=True)
+    names = [name for name in tracked.stdout.decode().split("\0") if name.rpartition("/")[2].startswith("test_")]
+    assert len(names) > 100
+    assert {CHECKOUT / name for name in names} <= set(dealt)
+    assert len(dealt) == len(set(dealt))
+
+
+def test_runs_end_at_about_the_same_time() -> None:
+    costs_s = [
+        sum(RUNS.cost_s(str(path.relative_to(CHECKOUT))) for path in share) for share in RUNS.share_out(CHECKOUT, 6)
+    ]
+    assert max(costs_s) - min(costs_s) < 3
+
+
+def test_what_is_said_to_be_costly_exists() -> None:
+    assert [name for name in RUNS.COSTLY_S if not (CHECKOUT / name).is_file()] == []
 
 
 def test_each_module_is_one_labs() -> None:
