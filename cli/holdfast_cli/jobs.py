@@ -42,7 +42,11 @@ class Change:
             asked["validate_only"] = "true"
         document = self.session.send(method, path, body, asked)
         if self.is_dry_run:
+            from holdfast_cli.render import clean
+
             say("nothing was changed: every check passed")
+            for warned in (document or {}).get("warnings", ()):
+                say(f"warning: {clean(str(warned['text']))}; {clean(str(warned['remedy']))}")
             if self.session.as_json:
                 self.session.show(document)
         elif not is_job(document):

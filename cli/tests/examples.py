@@ -117,6 +117,15 @@ CHANGES = [
         kind="iscsi",
         label="Büro",
     ),
+    _post(
+        "volume create v2 --pool tank --size 1GiB --kind iscsi --io-type file",
+        "/v1/volumes",
+        name="v2",
+        pool="tank",
+        size_bytes=2**30,
+        kind="iscsi",
+        io_type="file",
+    ),
     _delete("volume delete v1 --confirm v1", "/v1/volumes/v1", confirm="v1"),
     Example(
         "volume set-mode v1 destination --clear-metadata --confirm v1",
@@ -167,8 +176,17 @@ CHANGES = [
         first_sync="full",
         destination_volumes={"v1": "w1"},
     ),
+    _post(
+        "mirror create m1 --volume v1 --first-sync zero --zero-limit 200MiB",
+        "/v1/mirrors",
+        name="m1",
+        volumes=["v1"],
+        first_sync="zero",
+        zero_limit_bytes_s=200 * 2**20,
+    ),
     _post("mirror start m1", "/v1/mirrors/m1/start"),
     _post("mirror stop m1", "/v1/mirrors/m1/stop"),
+    _post("mirror measure-link m1", "/v1/mirrors/m1/measure-link"),
     _post("mirror verify m1", "/v1/mirrors/m1/verify"),
     _post("mirror grow m1 --volume v1 --size 2GiB", "/v1/mirrors/m1/grow", volume="v1", size_bytes=2**31),
     _post(
@@ -245,6 +263,14 @@ CHANGES = [
         access=[{"initiator": INITIATOR, "chap": _MUTUAL, "cmdsn_depth": 16}],
         initiator_groups=["g1"],
         is_open=True,
+    ),
+    _post(
+        "target create t4 --portal 10.0.0.1 --unit 1=v2,write-cache",
+        "/v1/targets",
+        name="t4",
+        portals=[{"address": "10.0.0.1", "port": 3260}],
+        units=[{"lun": 1, "volume": "v2", "has_write_cache": True}],
+        access=[],
     ),
     _put(
         f"target change t1 --mirror m1 --unit 1=v1 --unit 2=v2 --allow {INITIATOR}",

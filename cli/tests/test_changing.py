@@ -109,6 +109,18 @@ def test_a_dry_run_lets_the_daemon_check(holdfast: Run, node: FakeNode, capsys: 
     assert capsys.readouterr() == ("", "nothing was changed: every check passed\n")
 
 
+def test_a_dry_run_shows_what_the_daemon_warns_of(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warned = {"code": "slow-link", "text": "the link is slow", "remedy": "get a faster one", "field": None}
+    node.on("POST", "/v1/mirrors", Reply({"valid": True, "warnings": [warned]}))
+
+    assert holdfast("mirror", "create", "m1", "--volume", "v1", "--first-sync", "full", "--dry-run") == 0
+
+    said = capsys.readouterr().err
+    assert said == "nothing was changed: every check passed\nwarning: the link is slow; get a faster one\n"
+
+
 def test_a_change_is_not_sent_twice_when_the_connection_breaks(
     holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
 ) -> None:

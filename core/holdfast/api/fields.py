@@ -41,6 +41,13 @@ class Bytes(fields.Integer):
         super().__init__(strict=True, validate=validate.Range(min=1, max=MOST_BYTES), **keywords)
 
 
+class Rate(fields.Integer):
+    """Bytes a second: 1 MiB to 4 GiB."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=1024**2, max=4 * 1024**3), **keywords)
+
+
 class Port(fields.Integer):
     """A TCP or UDP port."""
 

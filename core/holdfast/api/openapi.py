@@ -15,7 +15,17 @@ from holdfast.api.etags import is_shown, is_tagged
 from holdfast.api.keys import SCHEMA as KEY
 from holdfast.api.keys import takes_key
 from holdfast.api.routes import Route
+from holdfast.store.jobs import JobState, StepState
 
+REASON = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string"},
+        "text": {"type": "string"},
+        "remedy": {"type": "string"},
+        "field": {"type": ["string", "null"]},
+    },
+}
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "code", "detail", "reasons"],
@@ -25,18 +35,47 @@ PROBLEM = {
         "status": {"type": "integer"},
         "code": {"type": "string", "description": "stable: programs decide on it"},
         "detail": {"type": "string"},
-        "reasons": {
+        "reasons": {"type": "array", "items": REASON},
+    },
+}
+CHECKED = {
+    "type": "object",
+    "required": ["valid"],
+    "properties": {
+        "valid": {"const": True},
+        "warnings": {
+            "type": "array",
+            "items": REASON,
+            "description": "what does not stand in the way and is better known before",
+        },
+    },
+}
+JOB = {
+    "type": "object",
+    "required": ["id", "number", "kind", "target", "state", "steps", "progress", "error", "result", "log"],
+    "properties": {
+        "id": {"type": "string"},
+        "number": {"type": "integer"},
+        "kind": {"type": "string", "description": "such as `volume.create`"},
+        "target": {"type": "string", "description": "what it changes, such as `volume:v1`"},
+        "state": {"enum": [state.value for state in JobState]},
+        "steps": {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {
-                    "code": {"type": "string"},
-                    "text": {"type": "string"},
-                    "remedy": {"type": "string"},
-                    "field": {"type": ["string", "null"]},
-                },
+                "properties": {"name": {"type": "string"}, "state": {"enum": [state.value for state in StepState]}},
             },
         },
+        "progress": {
+            "type": "object",
+            "properties": {"percent": {"type": ["number", "null"]}, "text": {"type": ["string", "null"]}},
+        },
+        "error": {"type": ["object", "null"], "description": "why it failed: `code`, `message` and `reasons`"},
+        "result": {"description": "what came of it"},
+        "log": {"type": "array", "items": {"type": "string"}},
+        "origin_node": {"type": "string"},
+        "created_at": {"type": "string", "format": "date-time"},
+        "ended_at": {"type": ["string", "null"], "format": "date-time"},
     },
 }
 
@@ -60,7 +99,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         security=[{"token": []}],
     )
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    spec.components.schema("Problem", PROBLEM)
+    for name, schema in (("Problem", PROBLEM), ("Checked", CHECKED), ("Job", JOB)):
+        spec.components.schema(name, schema)
     for route in routes:
         spec.path(path=route.path, operations={route.method.lower(): _operation(route)})
     return spec.to_dict()
@@ -89,10 +129,17 @@ def _operation(route: Route) -> dict[str, Any]:
     if is_shown(route):
         responses[str(route.status)]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": TAG}}
     if route.changes:
+        job = {"$ref": "#/components/schemas/Job"}
+        location = {"Location": {"schema": {"type": "string"}}}
+        responses["200"] = {
+            "description": "with `validate_only` that it may be done; otherwise the job, over within `Prefer: wait=N`",
+            "headers": location,
+            "content": {"application/json": {"schema": {"oneOf": [{"$ref": "#/components/schemas/Checked"}, job]}}},
+        }
         responses["202"] = {
             "description": "a job was started; its document",
-            "headers": {"Location": {"schema": {"type": "string"}}},
-            "content": {"application/json": {"schema": {}}},
+            "headers": location,
+            "content": {"application/json": {"schema": job}},
         }
     operation: dict[str, Any] = {
         "summary": route.summary,

@@ -51,6 +51,8 @@ class Started:
     """The answer of a handler that started a job; None where `validate_only` found nothing against it."""
 
     job_id: str | None
+    warnings: tuple[Reason, ...] = ()
+    """What `validate_only` tells although it is no reason against it."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ async def answer(route: Route, result: Any, request: web.Request, jobs: Jobs) ->
         return result
     if isinstance(result, Started):
         if result.job_id is None:
-            return web.json_response({"valid": True})
+            warned = {"warnings": to_plain(result.warnings)} if result.warnings else {}
+            return web.json_response({"valid": True, **warned})
         record = await jobs.wait(result.job_id, wanted_wait_s(request.headers.get("Prefer")))
         status = 200 if record.state.is_over else 202
         return web.json_response(job_document(record), status=status, headers={"Location": f"/v1/jobs/{record.id}"})

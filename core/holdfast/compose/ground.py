@@ -54,6 +54,7 @@ class Ground:
         self.plans = Plans(
             node=config.node,
             state_dir=config.state_dir,
+            mount_dir=config.mount_dir,
             drivers=drivers,
             secrets=self.secrets,
             links=self.documents.links,

@@ -34,10 +34,11 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *shares.routes(services.shares),
         *replicas.routes(services.replicas),
         *tasks.routes(services.tasks),
-        *mirrors.routes(services.mirrors),
+        *mirrors.routes(services.mirrors, services.link),
         *mirror_upkeep.routes(
             services.mirrors,
             services.verify,
+            services.repair,
             services.split_brains,
             services.split_brain_jobs,
             services.growth,

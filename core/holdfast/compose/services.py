@@ -12,7 +12,9 @@ from holdfast.services.initiators import Initiators
 from holdfast.services.links import Links
 from holdfast.services.mirror_growth import MirrorGrowth
 from holdfast.services.mirror_jobs import MirrorJobs
+from holdfast.services.mirror_link import MirrorLink
 from holdfast.services.mirror_mounts import MirrorMounts
+from holdfast.services.mirror_repair import MirrorRepair
 from holdfast.services.mirror_replacement import MirrorReplacement
 from holdfast.services.mirror_requests import MirrorRequests
 from holdfast.services.mirror_sides import MirrorSides
@@ -68,6 +70,9 @@ class Services:
         self.verify = MirrorVerify(
             kept.mirrors, self.sides, histories, jobs, drivers, partner, ground.events, clock, node=node
         )
+        self.repair = MirrorRepair(
+            kept.mirrors, self.sides, histories, jobs, drivers, partner, ground.events, clock, node=node
+        )
         self.split_brain_jobs = SplitBrainJobs(
             kept.mirrors,
             self.split_brains,
@@ -96,6 +101,9 @@ class Services:
             self.modes,
             node=node,
         )
+        self.link = MirrorLink(
+            kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, clock, node=node
+        )
         MirrorJobs(
             kept.mirrors,
             kept.volumes,
@@ -106,6 +114,7 @@ class Services:
             partner,
             hooks,
             self.mounts,
+            self.link,
             clock,
             node=node,
         )
@@ -166,6 +175,7 @@ class Services:
             sides=self.sides,
             mounts=self.mounts,
             split_brains=self.split_brains,
+            histories=histories,
             groups=self.groups,
             targets=self.target_jobs,
             discovery=self.discovery,
@@ -185,9 +195,11 @@ class Services:
             self.mirror_requests,
             self.modes,
             self.verify,
+            self.repair,
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
+            self.link,
             self.targets,
             self.target_jobs,
             self.target_watch,

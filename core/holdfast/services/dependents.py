@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from holdfast.errors import BusyError, ConflictError, Reason
 from holdfast.services.documents import (
-    Dependent,
     GroupDocument,
     MirrorDocument,
     ReplicaShareDocument,
@@ -17,6 +17,15 @@ from holdfast.services.documents import (
     VolumeDocument,
 )
 from holdfast.store.intent import Intents
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that uses a thing."""
+
+    noun: str
+    name: str
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class Dependents:

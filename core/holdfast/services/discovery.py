@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class Discovery:
         self._jobs = jobs
         self._drivers = drivers
         self._partner = partner
+        self._applying = asyncio.Lock()
         steps = (Step("set on the partner", self._set_partner), Step("set on this node", self._set_here))
         jobs.define(JobDefinition("discovery.set", steps, on_failure=self._forget_new))
 
@@ -98,10 +100,11 @@ class Discovery:
 
     async def apply(self) -> None:
         """Bring this node's kernel to what is on record, as after a boot."""
-        kept = await self._kept.find(DISCOVERY)
-        chap = await chap_of(self._secrets, kept.document) if kept else None
-        if await self._drivers.target().discovery_differs(chap):
-            await self._drivers.target().set_discovery(chap)
+        async with self._applying:  # one after the other, or one with an older secret could come last
+            kept = await self._kept.find(DISCOVERY)
+            chap = await chap_of(self._secrets, kept.document) if kept else None
+            if await self._drivers.target().discovery_differs(chap):
+                await self._drivers.target().set_discovery(chap)
 
     async def _on_adopt(self, body: dict[str, Any], job_id: str | None) -> Any:
         plain = body["discovery"]

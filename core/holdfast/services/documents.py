@@ -8,7 +8,8 @@ from enum import StrEnum
 from holdfast.hooks.failover import GroupPlan, Link, VirtualAddress
 from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
 from holdfast.hooks.target import Portal
-from holdfast.hooks.volume import VolumeKind
+from holdfast.hooks.volume import IoType, VolumeKind
+from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.planning.schedules import Schedule
 from holdfast.values import Secret
 
@@ -53,6 +54,13 @@ class VolumeDocument:
     replication_mode: ReplicationMode = ReplicationMode.NONE
     claimed_for: str | None = None
     """The mirror, as `mirror:NAME`, that took this volume, which was there before, as its destination."""
+    io_type: IoType = IoType.BLOCK
+    file_bytes: int | None = None  # of the file that is the logical unit
+
+    @property
+    def has_file_system(self) -> bool:
+        """Whether this node mounts it: a NAS volume, or one for file I/O."""
+        return self.kind is VolumeKind.NAS or self.io_type is IoType.FILE
 
     @property
     def mirror(self) -> str | None:
@@ -121,6 +129,13 @@ class MirrorMember:
     """The room that its metadata was given, which bounds how far it can grow."""
     names: dict[str, str] = field(default_factory=dict)
     """Of the destination, the name of its volume there if it was chosen among those that there were."""
+    file_bytes: int | None = None
+    """Of the file on it that is the logical unit; None with block I/O."""
+
+    @property
+    def io_type(self) -> IoType:
+        """That of its volumes."""
+        return IoType.BLOCK if self.file_bytes is None else IoType.FILE
 
     def on(self, node: str) -> str:
         """The name of the volume on a node."""
@@ -155,6 +170,7 @@ class MirrorDocument:
     schedule: Schedule | None = None
     """When it is verified by itself."""
     first_sync: FirstSyncRecord | None = None
+    link: LinkMeasurement | None = None
 
     @property
     def secret_reference(self) -> str:
@@ -201,6 +217,8 @@ class UnitDocument:
     block_size_bytes: int = 512
     may_unmap: bool = False
     optimal_blocks: int | None = None
+    has_write_cache: bool = False
+    """With file I/O only, never in a failover group."""
 
 
 @dataclass(frozen=True)
@@ -280,12 +298,3 @@ class GroupDocument:
             preferred=self.preferred,
             is_started=self.is_started,
         )
-
-
-@dataclass(frozen=True)
-class Dependent:
-    """Something that uses a thing."""
-
-    noun: str
-    name: str
-    facts: dict[str, str] = field(default_factory=dict)

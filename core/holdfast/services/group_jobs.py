@@ -51,7 +51,10 @@ class GroupJobs:
             Step("record on this node", self._adopt_here, self._restore_here),
         )
         jobs.define(JobDefinition("group.create", create))
-        delete = (Step("forget on the partner", self._forget_partner), Step("forget here", self._forget_here))
+        delete = (
+            Step("forget on the partner", self._forget_partner, is_final=True),
+            Step("forget here", self._forget_here),
+        )
         jobs.define(JobDefinition("group.delete", delete))
         start = (
             # Taken back in one: a group stops only after the wish is gone, so to wait for it has no step of its own.

@@ -13,8 +13,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, Reason, UnavailableError
+from holdfast.errors import ConflictError, HoldfastError, NoSpaceError, Reason, UnavailableError
 from holdfast.services.events import Events
+from holdfast.services.locks import ObjectLocks
 from holdfast.services.requests import take_terms
 from holdfast.services.steps import Act, JobContext, JobDefinition, StepObserver
 from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState
@@ -30,7 +31,7 @@ RETRY_LONGEST_S = 60.0
 class Jobs:
     """Runs jobs.
 
-    Objects are locked by name, `noun:name`; a second change to one is refused, and told by which job.
+    A job holds the locks of the things that it changes; a second change to one is refused, and told by which job.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Jobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._forward_now: set[str] = set()
-        self._held: dict[str, str] = {}
+        self._final: dict[str, str] = {}
+        """Jobs that have begun a step from which there is no way back, and its name."""
+        self.locks = ObjectLocks()
 
     def define(self, definition: JobDefinition) -> None:
         """Make a kind of job known. All kinds are defined before `recover`."""
@@ -77,9 +80,8 @@ class Jobs:
         """
         definition, terms = self._definitions[kind], take_terms()
         wanted = sorted({target, *locks})
-        self.refuse_if_held(wanted)
-        for name in wanted:
-            self._held[name] = f"{kind} of {target}"
+        self.locks.refuse_if_held(wanted)
+        self.locks.hold(wanted, f"{kind} of {target}")
         try:
             if terms.precondition is not None:
                 await terms.precondition()
@@ -89,24 +91,10 @@ class Jobs:
             plain = {**to_plain(parameters), "_locks": wanted}
             job_id = await self._store.add(kind, target, plain, steps, self._node, claim=terms.claim)
         except BaseException:
-            self._release(wanted)
+            self.locks.release(wanted)
             raise
         self._launch(await self._store.get(job_id), wanted)
         return job_id
-
-    def refuse_if_held(self, names: Sequence[str]) -> None:
-        """Raise BusyError if a job holds one of these locks."""
-        busy = [(name, self._held[name]) for name in names if name in self._held]
-        if busy:
-            reasons = [
-                Reason("job-under-way", f"{name} is held by the job {holder}", "wait for the job to end, or cancel it")
-                for name, holder in busy
-            ]
-            raise BusyError(reasons[0].text, reasons=reasons)
-
-    def _release(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._held.pop(name, None)
 
     async def get(self, job_id: str) -> JobRecord:
         """A job as it is now. Raises NotFoundError."""
@@ -124,12 +112,18 @@ class Jobs:
         return await self._store.get(job_id)
 
     async def cancel(self, job_id: str) -> None:
-        """Ask a job to stop and undo itself. Raises ConflictError when it is over or already going back."""
+        """Ask a job to stop and undo itself.
+
+        Raises ConflictError when it is over or going back already, or past the step from which there is no way back.
+        """
         record = await self._store.get(job_id)
         task = self._tasks.get(job_id)
         # The record may be older than the task: a job that goes back or ends now must not be torn out of it.
         if task is None or job_id not in self._forward_now or job_id in self._cancelled:
             raise ConflictError(f"the job is {record.state} and cannot be cancelled")
+        if final := self._final.get(job_id):
+            text = f"the job has begun to {final}, which is not taken back, and cannot be cancelled any more"
+            raise ConflictError(text, reasons=[Reason("no-way-back", text, "wait for its end, then change it back")])
         self._cancelled.add(job_id)
         task.cancel()
 
@@ -138,19 +132,13 @@ class Jobs:
     async def hold_unfinished(self) -> None:
         """Take the locks of every job that was under way when the daemon ended, before anything else is touched."""
         for record in await self._store.unfinished():
-            for name in record.parameters.get("_locks", [record.target]):
-                self._held[name] = f"{record.kind} of {record.target}"
-
-    def is_held(self, name: str) -> bool:
-        """Whether a job holds the lock of a thing: then it is the job's to change, and nobody else's."""
-        return name in self._held
+            self.locks.hold(_locks_of(record), _told(record))
 
     async def recover(self) -> None:
         """Go on with every job that was under way when the daemon ended."""
         for record in await self._store.unfinished():
-            locks = list(record.parameters.get("_locks", [record.target]))
-            for name in locks:
-                self._held[name] = f"{record.kind} of {record.target}"
+            locks = _locks_of(record)
+            self.locks.hold(locks, _told(record))
             await self._store.log(record.id, f"holdfastd started again; the job goes on, {record.state}")
             self._launch(record, locks)
 
@@ -172,7 +160,7 @@ class Jobs:
         try:
             if record.state is JobState.RUNNING:
                 try:
-                    await self._forward(definition, context, states)
+                    await self._forward(definition, context, states, locks)
                 except asyncio.CancelledError:
                     if record.id not in self._cancelled:
                         raise  # the daemon stops: the job goes on at its next start
@@ -188,27 +176,33 @@ class Jobs:
                 end = JobState.CANCELLED if (record.error or {}).get("code") == "cancelled" else JobState.FAILED
                 await self._back(definition, context, states, dict(record.error or {}), end)
         finally:
-            self._release(locks)
+            self.locks.release(locks)
             self._tasks.pop(record.id, None)
             self._cancelled.discard(record.id)
 
-    async def _forward(self, definition: JobDefinition, context: JobContext, states: list[StepState]) -> None:
+    async def _forward(
+        self, definition: JobDefinition, context: JobContext, states: list[StepState], locks: Sequence[str]
+    ) -> None:
         self._forward_now.add(context.job_id)
         limit = asyncio.timeout(definition.deadline_s)
         try:
             async with limit:
+                await self.locks.until_mended(locks)
                 for position, step in enumerate(definition.steps):
+                    if step.is_final:
+                        self._final.setdefault(context.job_id, step.name)
                     if states[position] is StepState.DONE:
                         continue
                     await self._mark(context, states, position, StepState.RUNNING)
                     await step.do(context)
                     await self._mark(context, states, position, StepState.DONE)
         except TimeoutError as reason:
-            if not limit.expired():
+            if definition.deadline_s is None or not limit.expired():
                 raise
             raise HoldfastError(f"it was not done within its deadline of {definition.deadline_s:.0f} s") from reason
         finally:
             self._forward_now.discard(context.job_id)
+            self._final.pop(context.job_id, None)
         result = to_plain(context.result)
         await self._keep(lambda: self._store.end(context.job_id, JobState.DONE, error=None, result=result))
         body = {"job": context.job_id, "kind": context.kind}
@@ -273,6 +267,14 @@ class Jobs:
         facts = to_plain(context.facts)
         await self._keep(lambda: self._store.set_step(context.job_id, position, state, facts))
         self._observe_step(context.kind, sum(s is StepState.DONE for s in states))
+
+
+def _locks_of(record: JobRecord) -> list[str]:
+    return list(record.parameters.get("_locks", [record.target]))
+
+
+def _told(record: JobRecord) -> str:
+    return f"{record.kind} of {record.target}"
 
 
 def error_document(reason: HoldfastError) -> dict[str, Any]:

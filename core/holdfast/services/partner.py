@@ -11,8 +11,6 @@ from holdfast.system.clock import Clock
 
 QUICK_S = 10.0
 SLOW_S = 60.0
-VERY_SLOW_S = 3600.0
-"""Only for writing zeros over a whole volume."""
 
 LARGEST_CLOCK_DIFFERENCE_S = 5.0
 

@@ -13,16 +13,19 @@ from holdfast.errors import UnavailableError
 from holdfast.hooks.failover import Link, MonitorPlan
 from holdfast.hooks.replication import MirrorSpec
 from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
+from holdfast.hooks.volume import IoType
 from holdfast.services.credentials import chap_of
 from holdfast.services.documents import (
     FailoverDocument,
     GroupDocument,
     InitiatorGroupDocument,
     MirrorDocument,
+    MirrorMember,
     TargetDocument,
     VolumeDocument,
 )
 from holdfast.services.drivers import Drivers
+from holdfast.services.file_io import directory_of, unit_path
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.system.files import write_atomically
@@ -35,12 +38,22 @@ LINKS = "links"
 
 
 @dataclass(frozen=True)
+class FileSystem:
+    """One that whoever serves a mirror's group mounts: the files of its logical units lie in it."""
+
+    mirror: str
+    device: str
+    directory: str
+
+
+@dataclass(frozen=True)
 class PlanFile:
     """The plan with the specifications of everything in it. It holds secrets: mode 0600."""
 
     plan: MonitorPlan
     mirrors: tuple[MirrorSpec, ...]
     targets: tuple[TargetSpec, ...]
+    file_systems: tuple[FileSystem, ...] = ()
 
 
 def plan_path(state_dir: Path) -> Path:
@@ -60,10 +73,12 @@ def read_plan(state_dir: Path) -> PlanFile | None:
 def target_spec(
     document: TargetDocument,
     portals: tuple[Portal, ...],
-    devices: Mapping[str, str],
+    devices: Mapping[str, tuple[str, int | None]],
     access: tuple[InitiatorAccess, ...],
 ) -> TargetSpec:
-    """A target as its driver takes it. `devices` are those of its volumes; over a mirror all is the same on both nodes.
+    """A target as its driver takes it; over a mirror all is the same on both nodes.
+
+    `devices` gives for each of its volumes the device, or with file I/O the file and its size in bytes.
 
     An initiator that is named twice, by itself and in a group, is let in as it was named first.
     """
@@ -76,7 +91,7 @@ def target_spec(
             LogicalUnit(
                 lun=unit.lun,
                 name=f"{document.name}-{unit.lun}",
-                device=devices[unit.volume],
+                device=devices[unit.volume][0],
                 serial=unit.serial,
                 vendor=unit.vendor,
                 product=unit.product,
@@ -84,6 +99,8 @@ def target_spec(
                 block_size_bytes=unit.block_size_bytes,
                 may_unmap=unit.may_unmap,
                 optimal_blocks=unit.optimal_blocks,
+                file_bytes=devices[unit.volume][1],
+                has_write_cache=unit.has_write_cache,
             )
             for unit in document.units
         ),
@@ -114,6 +131,7 @@ class Plans:
         *,
         node: str,
         state_dir: Path,
+        mount_dir: Path,
         drivers: Drivers,
         secrets: Secrets,
         links: Intents[FailoverDocument],
@@ -125,6 +143,7 @@ class Plans:
     ) -> None:
         self._node = node
         self._state_dir = state_dir
+        self._mount_dir = mount_dir
         self._drivers = drivers
         self._secrets = secrets
         self._links = links
@@ -166,7 +185,19 @@ class Plans:
         served = {name for group in groups.values() for name in group.targets}
         targets = [await self.target(t) for name, t in (await self._targets.all()).items() if name in served]
         specs = tuple([await self._mirror_spec(m) for m in mirrors.values()])
-        return PlanFile(plan, specs, tuple(targets))
+        file_systems = [found for m in mirrors.values() for found in await self._file_systems(m)]
+        return PlanFile(plan, specs, tuple(targets), tuple(file_systems))
+
+    async def _file_systems(self, mirror: MirrorDocument) -> list[FileSystem]:
+        found = []
+        for member in mirror.members:
+            if member.io_type is IoType.FILE:
+                device = self._drivers.mirror().device_path(member.minor)
+                found.append(FileSystem(mirror.name, device, str(await self._directory(member))))
+        return found
+
+    async def _directory(self, member: MirrorMember) -> Path:
+        return directory_of(self._mount_dir, await self._volumes.get(member.on(self._node)))
 
     async def _mirror_spec(self, document: MirrorDocument) -> MirrorSpec:
         secret = await self._secrets.get(document.secret_reference) if document.is_authenticated else None
@@ -183,15 +214,21 @@ class Plans:
         ]
         return target_spec(document, portals, await self._devices(document), tuple(access))
 
-    async def _devices(self, document: TargetDocument) -> dict[str, str]:
+    async def _devices(self, document: TargetDocument) -> dict[str, tuple[str, int | None]]:
+        found: dict[str, tuple[str, int | None]] = {}
         if document.mirror is not None:
-            mirror = await self._mirrors.get(document.mirror)
-            path = self._drivers.mirror().device_path
-            return {member.volume: path(member.minor) for member in mirror.members}
-        found = {}
+            for member in (await self._mirrors.get(document.mirror)).members:
+                device = self._drivers.mirror().device_path(member.minor)
+                if member.io_type is IoType.FILE:
+                    device = unit_path(await self._directory(member))
+                found[member.volume] = device, member.file_bytes
+            return found
         for unit in document.units:
             volume = await self._volumes.get(unit.volume)
-            found[unit.volume] = (await self._drivers.volume().get_volume(volume.pool, volume.name)).device
+            device = (await self._drivers.volume().get_volume(volume.pool, volume.name)).device
+            if volume.io_type is IoType.FILE:
+                device = unit_path(directory_of(self._mount_dir, volume))
+            found[unit.volume] = device, volume.file_bytes
         return found
 
     async def write(self) -> None:

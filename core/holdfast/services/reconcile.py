@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Can
@@ -16,6 +18,8 @@ from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.groups import Groups
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirror_behind import why_held
+from holdfast.services.mirror_history import MirrorHistories
 from holdfast.services.mirror_mounts import MirrorMounts
 from holdfast.services.mirror_sides import MirrorSides
 from holdfast.services.partner import PartnerLink
@@ -45,6 +49,7 @@ class Reconciler:
         sides: MirrorSides,
         mounts: MirrorMounts,
         split_brains: SplitBrains,
+        histories: MirrorHistories,
         groups: Groups,
         targets: TargetJobs,
         discovery: Discovery,
@@ -63,6 +68,7 @@ class Reconciler:
         self._sides = sides
         self._mounts = mounts
         self._split_brains = split_brains
+        self._histories = histories
         self._groups = groups
         self._targets = targets
         self._discovery = discovery
@@ -104,9 +110,16 @@ class Reconciler:
         self._reported = set(drift)
 
     async def forever(self) -> None:
-        """Pass after pass until cancelled."""
+        """Pass after pass until cancelled; the next one comes soon when what a job kept from this one is free."""
         while True:
-            await self._clock.sleep(EVERY_S)
+            freed = self._jobs.locks.freed
+            waits = [asyncio.ensure_future(wait) for wait in (self._clock.sleep(EVERY_S), freed.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+            freed.clear()
             await self.once()
 
     async def _try(
@@ -139,15 +152,17 @@ class Reconciler:
             is_apart = status.is_up and status.connection is ConnectionState.STANDALONE
             if is_apart and document.is_started and await self._split_brains.look(document.name):
                 not_mended.append(f"the sides of {document.name} have diverged, and a person must choose the survivor")
-            elif self._jobs.is_held(f"mirror:{document.name}"):
+            elif self._jobs.locks.must_pass_over(f"mirror:{document.name}"):
                 continue  # it is the job's, which may just be taking it apart
             elif document.name in grouped:
                 continue  # it is the monitor's
             elif has_lost_a_disk(status):
                 not_mended.append(f"{document.name} has lost a disk here, which is not attached again by itself")
+            elif held := await why_held(status, self._histories, self._partner):
+                not_mended.append(f"{held.text}: {held.remedy}")
             elif document.is_started or any(m.kind is VolumeKind.NAS for m in document.members):
                 # A stopped mirror's file system is still served.
-                await self._sides.bring_back(document.name)
+                await self._jobs.locks.mend(f"mirror:{document.name}", partial(self._sides.bring_back, document.name))
         if not_mended:
             raise HoldfastError("; ".join(not_mended))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 
@@ -40,6 +41,7 @@ class Replicas:
         self._jobs = jobs
         self._drivers = drivers
         self._dependents = dependents
+        self._applying = asyncio.Lock()
         apply = Step("apply", self._apply)
         jobs.define(JobDefinition("agent.enable", (Step("record", self._enable, self._disable), apply)))
         jobs.define(JobDefinition("agent.disable", (Step("record", self._disable), apply)))
@@ -111,6 +113,10 @@ class Replicas:
 
     async def apply(self) -> None:
         """Make the agent run, or not, with exactly what is asked for; a share that is not there now is left out."""
+        async with self._applying:  # one after the other, or one with an older list could come last
+            await self._apply_now()
+
+    async def _apply_now(self) -> None:
         kept = await self._agents.find(AGENT)
         if kept is None:
             await self._drivers.copy().stop_agent()

@@ -12,13 +12,15 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, InvalidError, Reason, RefusedError
 from holdfast.hooks.volume import Volume, VolumeKind
-from holdfast.services.dependents import Dependents, refuse_if_used
-from holdfast.services.documents import Dependent, ReplicationMode, VolumeDocument
+from holdfast.services.dependents import Dependent, Dependents, refuse_if_used
+from holdfast.services.documents import ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
+from holdfast.services.file_io import refuse_destination_mode
 from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
 from holdfast.services.steps import JobContext, JobDefinition, Step
-from holdfast.services.volumes import Volumes, is_mounted_by_itself
+from holdfast.services.volume_views import is_mounted_by_itself
+from holdfast.services.volumes import Volumes
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain, to_plain
 
@@ -78,6 +80,8 @@ class ReplicationModes:
 
         async def check() -> None:
             document = await self._kept.get(name)
+            if mode is ReplicationMode.DESTINATION:
+                refuse_destination_mode(document)
             is_given_up = mode is ReplicationMode.DESTINATION
             users = await (self._dependents.of_volume(name) if is_given_up else self._mirrors_of(name))
             refuse_if_used(f"the volume {name}", users)

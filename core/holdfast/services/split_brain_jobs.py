@@ -60,7 +60,7 @@ class SplitBrainJobs:
         steps = (
             Step("snapshot here", self._snapshot_here, self._drop_here),
             Step("snapshot on the partner", self._snapshot_there, self._drop_there),
-            Step("give way", self._give_way),
+            Step("give way", self._give_way, is_final=True),
             Step("resync", self._resync),
             Step("mount", self._mount),
             Step("note", self._note),

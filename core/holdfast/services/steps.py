@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.errors import HoldfastError, NoSpaceError, UnavailableError
 from holdfast.store.jobs import JobRecord, JobStore
 from holdfast.system.clock import Clock
+from holdfast.values import to_plain
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,10 @@ PROGRESS_EVERY_S = 0.5
 
 
 class JobContext:
-    """What a step is given. `facts` are kept with the step's end, for later steps and for after a restart."""
+    """What a step is given.
+
+    `facts` are kept with the step's end, and in its middle by `keep_facts`, for later steps and for after a restart.
+    """
 
     def __init__(self, store: JobStore, clock: Clock, record: JobRecord) -> None:
         self._store = store
@@ -36,6 +40,11 @@ class JobContext:
         log.info("job %s of %s: %s", self.kind, self.target, text)
         with tolerate_a_full_disk():
             await self._store.log(self.job_id, text)
+
+    async def keep_facts(self) -> None:
+        """Keep the facts now: a step that is repeated finds them. On a full disk it finds those kept before."""
+        with tolerate_a_full_disk():
+            await self._store.set_facts(self.job_id, to_plain(self.facts))
 
     async def progress(self, percent: float | None, text: str) -> None:
         """Say how far it is; kept at most twice a second, for each is a durable write."""
@@ -65,6 +74,8 @@ class Step:
     name: str
     do: Act
     undo: Act | None = None
+    is_final: bool = False
+    """Once it has begun the job is not cancelled: what it does is not taken back, and half of it is worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class JobDefinition:
 
     kind: str
     steps: Sequence[Step]
-    deadline_s: float = 600.0
+    deadline_s: float | None = 600.0
+    """None: each step has limits of its own."""
     on_failure: Callable[[JobContext, HoldfastError], Awaitable[None]] | None = None
     """Told why the job went back, cancelled or failed, after all was undone and before the job is over.
 

@@ -127,7 +127,7 @@ class Tasks:
             await self._shares.directory(share.name)
 
         if validate_only:
-            self._jobs.refuse_if_held([f"replication-task:{name}", *locks])
+            self._jobs.locks.refuse_if_held([f"replication-task:{name}", *locks])
             await check()
             return None
         parameters = {"name": name, "volume": share.volume, "path": share.path}

@@ -121,6 +121,11 @@ class JobStore:
             )
             await change.execute("UPDATE jobs SET facts=? WHERE id=?", (json.dumps(facts), job_id))
 
+    async def set_facts(self, job_id: str, facts: Mapping[str, Any]) -> None:
+        """Note the facts in the middle of a step."""
+        async with self._database.change() as change:
+            await change.execute("UPDATE jobs SET facts=? WHERE id=?", (json.dumps(facts), job_id))
+
     async def set_undoing(self, job_id: str, error: Mapping[str, Any]) -> None:
         """Note why the job goes back."""
         async with self._database.change() as change:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,19 +28,13 @@ from holdfast.errors import (
     VerificationError,
 )
 from holdfast.hooks.replication import AgentSpec, CopyDriver, CopyProgress, CopyResult, CopyRun, ReplicaShare
+from holdfast.testing.ports import free_port
 from holdfast.testing.trees import HOSTILE_NAMES, differences, make_tree, read_tree
 from holdfast.values import Secret
 
 SMALL_BYTES = 2 << 20
 OTHER = bytes(byte ^ 1 for byte in range(256))
 """Every byte as another one."""
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing holds now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from pkgutil import iter_modules
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
+from holdfast import api
 from holdfast.api import (
     events,
     groups,
     initiators,
     jobs,
+    mirror_upkeep,
     mirrors,
     nodes,
     openapi,
@@ -22,7 +27,7 @@ from holdfast.api import (
     tasks,
     volumes,
 )
-from holdfast.api.routes import Route
+from holdfast.api.routes import Route, job_document
 from holdfast.loading.judging import Loaded
 from holdfast.services.discovery import Discovery
 from holdfast.services.drivers import Drivers
@@ -31,6 +36,11 @@ from holdfast.services.groups import Groups
 from holdfast.services.initiators import Initiators
 from holdfast.services.jobs import Jobs
 from holdfast.services.links import Links
+from holdfast.services.mirror_growth import MirrorGrowth
+from holdfast.services.mirror_link import MirrorLink
+from holdfast.services.mirror_repair import MirrorRepair
+from holdfast.services.mirror_replacement import MirrorReplacement
+from holdfast.services.mirror_verify import MirrorVerify
 from holdfast.services.mirrors import Mirrors
 from holdfast.services.nodes import Nodes
 from holdfast.services.pools import Pools
@@ -39,10 +49,13 @@ from holdfast.services.replicas import Replicas
 from holdfast.services.replication_modes import ReplicationModes
 from holdfast.services.shares import Shares
 from holdfast.services.snapshots import Snapshots
+from holdfast.services.split_brain import SplitBrains
+from holdfast.services.split_brain_jobs import SplitBrainJobs
 from holdfast.services.target_identity import TargetIdentity
 from holdfast.services.targets import Targets
 from holdfast.services.tasks import Tasks
 from holdfast.services.volumes import Volumes
+from holdfast.store.jobs import JobRecord, JobState
 
 T = TypeVar("T")
 
@@ -52,20 +65,36 @@ def idle(kind: type[T]) -> T:
     return kind.__new__(kind)
 
 
-ROUTES: tuple[Route, ...] = (
-    *events.routes(idle(Events)),
-    *groups.routes(idle(Groups), idle(Links), "a"),
-    *jobs.routes(idle(Jobs)),
-    *mirrors.routes(idle(Mirrors)),
-    *nodes.routes(idle(Nodes), Drivers(Loaded((), {})), idle(Reconciler)),
-    *pools.routes(idle(Pools)),
-    *replicas.routes(idle(Replicas)),
-    *shares.routes(idle(Shares)),
-    *targets.routes(idle(Targets), idle(TargetIdentity)),
-    *initiators.routes(idle(Initiators), idle(Discovery)),
-    *tasks.routes(idle(Tasks)),
-    *volumes.routes(idle(Volumes), idle(Snapshots), idle(ReplicationModes)),
-)
+NOUNS: dict[ModuleType, tuple[Route, ...]] = {
+    events: events.routes(idle(Events)),
+    groups: groups.routes(idle(Groups), idle(Links), "a"),
+    jobs: jobs.routes(idle(Jobs)),
+    mirrors: mirrors.routes(idle(Mirrors), idle(MirrorLink)),
+    mirror_upkeep: mirror_upkeep.routes(
+        idle(Mirrors),
+        idle(MirrorVerify),
+        idle(MirrorRepair),
+        idle(SplitBrains),
+        idle(SplitBrainJobs),
+        idle(MirrorGrowth),
+        idle(MirrorReplacement),
+    ),
+    nodes: nodes.routes(idle(Nodes), Drivers(Loaded((), {})), idle(Reconciler)),
+    pools: pools.routes(idle(Pools)),
+    replicas: replicas.routes(idle(Replicas)),
+    shares: shares.routes(idle(Shares)),
+    targets: targets.routes(idle(Targets), idle(TargetIdentity)),
+    initiators: initiators.routes(idle(Initiators), idle(Discovery)),
+    tasks: tasks.routes(idle(Tasks)),
+    volumes: volumes.routes(idle(Volumes), idle(Snapshots), idle(ReplicationModes)),
+}
+ROUTES = tuple(route for routes in NOUNS.values() for route in routes)
+
+
+def test_no_noun_is_forgotten_here() -> None:
+    modules = [import_module(f"{api.__name__}.{found.name}") for found in iter_modules(api.__path__)]
+    answering = {module for module in modules if getattr(module, "routes", None).__class__ is FunctionType}
+    assert answering == set(NOUNS)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +125,17 @@ def test_what_changes_takes_validate_only_and_answers_with_a_job(document: dict[
         assert ("validate_only" in names) is route.changes, route
         assert ("202" in operation["responses"]) is (route.changes or route.status == 202), route
         assert set(re.findall(r"{(\w+)}", route.path)) <= names
+
+
+def test_what_changes_tells_what_a_check_and_a_job_look_like(document: dict[str, Any]) -> None:
+    route = next(route for route in ROUTES if (route.method, route.path) == ("POST", "/v1/mirrors"))
+    responses = document["paths"][route.path]["post"]["responses"]
+    checked, job = responses["200"]["content"]["application/json"]["schema"]["oneOf"]
+    assert responses["202"]["content"]["application/json"]["schema"] == job
+    schemas = document["components"]["schemas"]
+    assert "warnings" in schemas[checked["$ref"].rpartition("/")[2]]["properties"]
+    record = JobRecord("1", 1, "k", "n:x", {}, {}, JobState.DONE, None, "", None, None, "a", "", None, (), ())
+    assert set(schemas["Job"]["properties"]) == set(job_document(record))
 
 
 def test_whatever_is_deleted_is_confirmed_by_name_unless_all_data_and_service_stay() -> None:

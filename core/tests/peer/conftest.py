@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import random
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +13,7 @@ from holdfast.peer.pairing import Pairing
 from holdfast.peer.partner import Partner, PartnerFile
 from holdfast.peer.server import PeerServer
 from holdfast.testing.fakes import ManualClock
+from holdfast.testing.ports import free_port
 from holdfast.values import Secret
 
 LOOPBACK = "127.0.0.1"
@@ -56,14 +54,6 @@ class Node:
 
 
 MakeNode = Callable[[str], Node]
-
-
-def free_port() -> int:
-    """Choose below the ephemeral ports: one of those could be some client's before the server binds it."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server((LOOPBACK, port)):
-            return port
 
 
 @pytest.fixture

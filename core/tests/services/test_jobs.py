@@ -26,12 +26,13 @@ class Work:
     fail: Exception | None = None
     hold: int | None = None
     undo_failures: int = 0
+    final: int | None = None
     holding: asyncio.Event = field(default_factory=asyncio.Event)
     done: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
-    def definition(self, *, deadline_s: float = 600.0) -> JobDefinition:
-        steps = tuple(Step(f"step {n}", self._do(n), self._undo(n)) for n in range(3))
+    def definition(self, *, deadline_s: float | None = 600.0) -> JobDefinition:
+        steps = tuple(Step(f"step {n}", self._do(n), self._undo(n), is_final=n == self.final) for n in range(3))
         return JobDefinition("work", steps, deadline_s=deadline_s, on_failure=self._tell)
 
     def _do(self, number: int) -> Callable[[JobContext], Awaitable[None]]:
@@ -76,7 +77,7 @@ def states(record: JobRecord) -> list[StepState]:
     return [step.state for step in record.steps]
 
 
-async def run(jobs: Jobs, work: Work, **keywords: float) -> JobRecord:
+async def run(jobs: Jobs, work: Work, **keywords: float | None) -> JobRecord:
     jobs.define(work.definition(**keywords))
     return await jobs.wait(await jobs.start("work", "thing:x", {}), SHORT_S)
 
@@ -164,6 +165,22 @@ async def test_a_cancelled_job_is_undone_and_says_so(jobs: Jobs) -> None:
     assert work.told == ["it was cancelled"]
 
 
+@pytest.mark.parametrize(("final", "is_refused"), [(0, True), (1, True), (2, False)])
+async def test_past_a_step_with_no_way_back_a_job_is_not_cancelled(jobs: Jobs, final: int, is_refused: bool) -> None:
+    work = Work(hold=1, final=final)
+    jobs.define(work.definition())
+    job = await jobs.start("work", "thing:x", {})
+    await work.holding.wait()
+    if is_refused:
+        with pytest.raises(ConflictError, match=f"has begun to step {final}") as refusal:
+            await jobs.cancel(job)
+        assert refusal.value.reasons[0].code == "no-way-back"
+        assert (await jobs.get(job)).state is JobState.RUNNING
+    else:
+        await jobs.cancel(job)
+        assert (await jobs.wait(job, SHORT_S)).state is JobState.CANCELLED
+
+
 async def test_a_job_that_is_over_or_unknown_is_not_cancelled(jobs: Jobs) -> None:
     record = await run(jobs, Work())
     with pytest.raises(ConflictError, match="the job is done"):
@@ -192,7 +209,14 @@ async def test_a_cancel_at_any_moment_leaves_a_job_that_is_over_and_whole(jobs: 
     assert {s for s in states(record)} <= (
         {StepState.DONE} if record.state is JobState.DONE else {StepState.UNDONE, StepState.PENDING}
     )
-    jobs.refuse_if_held(["thing:x"])
+    jobs.locks.refuse_if_held(["thing:x"])
+
+
+async def test_of_a_job_without_a_deadline_only_the_steps_have_limits(jobs: Jobs) -> None:
+    record = await run(jobs, Work(fail=TimeoutError("a step's own")), deadline_s=None)
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert "a step's own" in record.error["message"]
 
 
 async def test_a_job_beyond_its_deadline_is_undone_and_names_the_deadline(jobs: Jobs) -> None:
@@ -213,10 +237,55 @@ async def test_a_second_change_to_a_thing_is_refused_and_told_by_which_job(jobs:
         with pytest.raises(BusyError, match="held by the job work of thing:x") as raised:
             await jobs.start("work", target, {}, locks=locks)
         assert raised.value.reasons[0].remedy
-    jobs.refuse_if_held(["thing:y", "a:b"])
+    jobs.locks.refuse_if_held(["thing:y", "a:b"])
     await jobs.cancel(job)
     await jobs.wait(job, SHORT_S)
-    jobs.refuse_if_held(["thing:x", "volume:v"])
+    jobs.locks.refuse_if_held(["thing:x", "volume:v"])
+
+
+async def test_a_job_waits_for_what_is_being_mended_and_what_a_job_holds_is_not_mended(jobs: Jobs) -> None:
+    work, mended, may_end = Work(hold=2), [], asyncio.Event()
+
+    async def mend() -> None:
+        mended.append("begun")
+        await may_end.wait()
+        mended.append("over")
+
+    jobs.define(work.definition())
+    mending = asyncio.create_task(jobs.locks.mend("volume:v", mend))
+    await asyncio.sleep(0)
+    job = await jobs.start("work", "thing:x", {}, locks=["volume:v"])
+    await jobs.wait(job, 0.1)
+    assert (work.done, mended) == ([], ["begun"])
+    may_end.set()
+    await mending
+    await work.holding.wait()
+    for name in ("volume:v", "thing:x"):
+        await jobs.locks.mend(name, mend)
+    assert mended == ["begun", "over"]
+    await jobs.locks.mend("volume:other", mend)
+    assert mended == ["begun", "over"] * 2
+    await jobs.cancel(job)
+    await jobs.wait(job, SHORT_S)
+    await jobs.locks.mend("volume:v", mend)
+    assert mended == ["begun", "over"] * 3
+
+
+async def test_a_job_that_waits_for_what_is_being_mended_can_be_cancelled(jobs: Jobs) -> None:
+    work = Work()
+    jobs.define(work.definition())
+
+    async def mend() -> None:
+        await asyncio.Event().wait()
+
+    mending = asyncio.create_task(jobs.locks.mend("thing:x", mend))
+    await asyncio.sleep(0)
+    job = await jobs.start("work", "thing:x", {})
+    await jobs.wait(job, 0.1)
+    await jobs.cancel(job)
+    assert (await jobs.wait(job, SHORT_S)).state is JobState.CANCELLED
+    assert work.done == []
+    mending.cancel()
 
 
 async def test_a_check_that_refuses_leaves_no_job_and_no_lock(jobs: Jobs) -> None:
@@ -224,13 +293,13 @@ async def test_a_check_that_refuses_leaves_no_job_and_no_lock(jobs: Jobs) -> Non
 
     async def check() -> None:
         with pytest.raises(BusyError):
-            jobs.refuse_if_held(["thing:x"])  # nothing can change between the check and the job
+            jobs.locks.refuse_if_held(["thing:x"])  # nothing can change between the check and the job
         raise InvalidError("no")
 
     with pytest.raises(InvalidError):
         await jobs.start("work", "thing:x", {}, check=check)
     assert await jobs.newest(before=None, most=10) == ()
-    jobs.refuse_if_held(["thing:x"])
+    jobs.locks.refuse_if_held(["thing:x"])
 
 
 async def test_waiting_ends_in_time_and_cancels_nothing(jobs: Jobs) -> None:
@@ -315,12 +384,12 @@ async def test_a_job_waits_with_its_locks_until_the_disk_takes_its_record(
         await job.progress(50, "z" * 100_000)
 
     async def look(job: JobContext) -> None:
-        locked.append(jobs.is_held("thing:x"))
+        locked.append(jobs.locks.must_pass_over("thing:x"))
         if fail is not None:
             raise fail
 
     async def undo(job: JobContext) -> None:
-        locked.append(jobs.is_held("thing:x"))
+        locked.append(jobs.locks.must_pass_over("thing:x"))
 
     jobs.define(JobDefinition("work", (Step("fill", fill, undo), Step("look", look))))
     job = await jobs.start("work", "thing:x", {})
@@ -330,4 +399,25 @@ async def test_a_job_waits_with_its_locks_until_the_disk_takes_its_record(
     assert locked == ([True] if fail is None else [True, True])
     assert record.facts["much"] == "x" * 100_000
     assert record.log == ()
-    assert not jobs.is_held("thing:x")
+    assert not jobs.locks.must_pass_over("thing:x")
+
+
+async def test_whoever_passed_over_what_a_job_held_is_told_of_its_end(jobs: Jobs) -> None:
+    locks = jobs.locks
+
+    async def mend() -> None:
+        raise AssertionError("a job has it")
+
+    locks.hold(["volume:v", "volume:w"], "some job")
+    locks.release(["volume:w"])
+    assert not locks.freed.is_set()
+    await locks.mend("volume:v", mend)
+    assert locks.must_pass_over("volume:v")
+    assert not locks.must_pass_over("volume:w")
+    assert not locks.freed.is_set()
+    locks.release(["volume:v"])
+    assert locks.freed.is_set()
+    locks.freed.clear()
+    locks.hold(["volume:v"], "another job")
+    locks.release(["volume:v"])
+    assert not locks.freed.is_set()

@@ -218,7 +218,7 @@ async def test_a_job_stopped_with_the_daemon_stays_under_way_keeps_its_locks_and
     record = await jobs.wait(job_id, 5)
     assert record.state is JobState.DONE
     assert any("started again" in line for line in record.log)
-    jobs.refuse_if_held(["volume:v", "thing:x"])
+    jobs.locks.refuse_if_held(["volume:v", "thing:x"])
     await database.close()
 
 
