@@ -87,6 +87,7 @@ class Bed:
             node=node.name, state=STATE, management=node.address("management"), replication=node.address("replication")
         )
         node.write_file(CONFIG, settings.encode(), mode=0o644)
+        node.run(["sync", "-f", CONFIG])  # the node may lose its power at any moment from now on
         for service, module in ((DAEMON, "holdfast"), (MONITOR, "holdfast.monitor")):
             node.start_service(service, [PYTHON, "-s", "-m", module, "--config", CONFIG], ENVIRONMENT, at_boot=True)
 

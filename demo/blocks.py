@@ -42,11 +42,15 @@ def run(bed: Bed, report: Report, *, longest_gap_ms: float = LONGEST_GAP_MS) -> 
     initiator.log_out()
 
 
-def build(bed: Bed, report: Report, initiator: Initiator) -> None:
-    """Step 3: volume, mirror, target, links, group; the preflight fails, then passes; start."""
+def build(bed: Bed, report: Report, initiator: Initiator, *, file_bytes: int | None = None) -> None:
+    """Step 3: volume, mirror, target, links, group; the preflight fails, then passes; start.
+
+    With `file_bytes` the volume is of that size, and its logical unit is a file on it.
+    """
     api = bed.a.api
+    volume = {"pool": POOL, "name": VOLUME, "size_bytes": file_bytes or LUN_BYTES, "kind": "iscsi"}
     with report.step("a volume for iSCSI"):
-        api.change("POST", "/v1/volumes", {"pool": POOL, "name": VOLUME, "size_bytes": LUN_BYTES, "kind": "iscsi"})
+        api.change("POST", "/v1/volumes", {**volume, "io_type": "file"} if file_bytes else volume)
     with report.step("links and ping node, set on both nodes by one call"):
         links = [
             {
@@ -58,8 +62,10 @@ def build(bed: Bed, report: Report, initiator: Initiator) -> None:
             for net in LINKS
         ]
         api.change("PUT", "/v1/failover", {"links": links, "ping_node": bed.lab.address("ping", "client")})
-    with report.step("a mirror, made on both nodes by one call; both sides zeroed, no first sync"):
-        api.change("POST", "/v1/mirrors", {"name": MIRROR, "volumes": [VOLUME], "first_sync": "zero"})
+    how = "a full first sync" if file_bytes else "both sides zeroed, no first sync"
+    with report.step(f"a mirror, made on both nodes by one call; {how}"):
+        first_sync = "full" if file_bytes else "zero"
+        api.change("POST", "/v1/mirrors", {"name": MIRROR, "volumes": [VOLUME], "first_sync": first_sync})
     with report.step("a target with LUN 1, open to the initiator"):
         units = [{"lun": 1, "volume": VOLUME}]
         access = [{"initiator": initiator.name}]

@@ -133,7 +133,7 @@ class Api:
         while job["state"] not in _OVER:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{asked}: the job {job['id']} is not over after {within_s:.0f} s: {job}")
-            time.sleep(0.1)
+            time.sleep(0.25)  # seldom enough not to be what the node is busy with
             job = self.get(f"/v1/jobs/{job['id']}")
         if job["state"] != "done":
             raise Refused(f"{asked} ({job['state']})", 200, job["error"] or {})

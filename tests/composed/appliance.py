@@ -6,9 +6,9 @@ the mechanisms are models: they share one world, so that what one node does the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from holdfast.hooks.base import CONTRACT, Driver, Host, Missing, Offer, hookimpl
 from holdfast.hooks.failover import FailoverDriver, MonitorPlan
 from holdfast.hooks.replication import CopyDriver, MirrorDriver, MirrorSpec, MirrorStatus
 from holdfast.hooks.target import TargetDriver
-from holdfast.hooks.volume import VolumeDriver
+from holdfast.hooks.volume import Volume, VolumeDriver
 from holdfast.loading.discovery import Found
 from holdfast.services.plans import read_plan
 from holdfast.services.steps import StepObserver
@@ -41,6 +41,7 @@ from holdfast.testing.memory_mirror import MemoryMirrors
 from holdfast.testing.memory_pair import Pair
 from holdfast.testing.memory_target import MemoryTargets
 from holdfast.testing.memory_volume import MemoryVolumes
+from holdfast.testing.ports import free_port
 
 WAIT_S = 20
 # An address of this process: a port that is free there stays so until it is taken, whatever other tests do meanwhile.
@@ -80,24 +81,25 @@ class _Mirrors(MemoryMirrors):
             self._volumes.above[self.device_path(volume.minor)] = volume.device
         return await super().attach(spec)
 
-    async def grow(self, name: str, *, new_part_is_zero: bool) -> MirrorStatus:
-        self._grow_media()
-        for media in self.node.other.media.values():
-            media.data.extend(bytes(max(len(m.data) for m in self.node.media.values()) - len(media.data)))
-        return await super().grow(name, new_part_is_zero=new_part_is_zero)
-
-    def _grow_media(self) -> None:
-        """A volume that became larger below."""
-        for volume in self._volumes.volumes.values():
-            if media := self.node.media.get(volume.device):
-                media.data.extend(bytes(volume.size_bytes - len(media.data)))
-
     def _media(self, device: str) -> Media:
         for volume in self._volumes.volumes.values():
             if volume.device == device and device not in self.node.media:
                 self.add_device(device, volume.size_bytes)
-        self._grow_media()
         return super()._media(device)
+
+
+class _Volumes(MemoryVolumes):
+    """Volumes whose growth a mirror above them can take up."""
+
+    def __init__(self, content: Path, node: Node) -> None:
+        super().__init__(content)
+        self._node = node
+
+    async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
+        volume = await super().grow_volume(pool, name, size_bytes)
+        if media := self._node.media.get(volume.device):
+            media.data.extend(bytes(volume.size_bytes - len(media.data)))
+        return volume
 
 
 async def nothing_missing(settings: Any, host: Host) -> tuple[Missing, ...]:
@@ -122,7 +124,7 @@ class Mechanisms:
             assert found is not None
             return found.plan
 
-        self.volumes = MemoryVolumes(directory / "content")
+        self.volumes = _Volumes(directory / "content", world.mirrors.nodes[node])
         self.copies = MemoryCopyDriver(world.copies)
         self.mirrors = _Mirrors(world.mirrors.nodes[node], self.volumes)
         self.targets = MemoryTargets(lambda device: True)
@@ -207,15 +209,6 @@ class Appliance:
         return job
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody has now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def no_commands() -> Outside:
     """A machine on which every command fails the test: the models need none."""
     return Outside(ScriptedCommands(lambda argv, data: None), KernelFs(), SystemClock())
@@ -233,14 +226,14 @@ async def running(
     ports: Sequence[int] | None = None,
 ) -> AsyncIterator[Appliance]:
     """A daemon that answers, with the plugins that were found and their sections of the settings file."""
-    api, peer, pairing = ports or free_ports(3)
+    api, peer, pairing = ports or (free_port(LOOPBACK) for _ in range(3))
     config = Config(
         node,
         state_dir=directory / "state",
         run_dir=directory / "run",
         mount_dir=directory / "mounts",
         api=ApiSettings(LOOPBACK, api),
-        peer=PeerSettings(LOOPBACK, peer, pairing, replication_address="127.0.0.1"),
+        peer=PeerSettings(LOOPBACK, peer, pairing, replication_address=LOOPBACK),
         plugins=settings or {},
     )
     composed = compose(config, no_commands(), plugins=tuple(found), observe_step=observe_step)
@@ -248,6 +241,8 @@ async def running(
         appliance = Appliance(config, system, mechanisms)
         async with appliance.http:
             yield appliance
+    # A handshake that this end has cut off is no connection yet: the loop closes it when it next turns.
+    await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -30,6 +30,10 @@ class Failing:
     mark: int = 0
     seen: int = 0
 
+    def begin(self, kind: str, mark: int) -> None:
+        """The next job of that kind is to fail there, and no other."""
+        self.kind, self.mark, self.seen = kind, mark, 0
+
     def observe(self, kind: str, persisted: int) -> None:
         """A mark of a job is durable now."""
         if kind == self.kind:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from holdfast.loading.discovery import Found
-from tests.composed.appliance import Appliance, Mechanisms, World, free_ports, pair, running, running_model
-from tests.composed.test_mirrors import eventually, make_mirror, make_spare_pool
+from holdfast.testing.ports import free_port
+from tests.composed.appliance import LOOPBACK, Appliance, Mechanisms, World, pair, running, running_model
+from tests.composed.mirrors import eventually, make_mirror, make_spare_pool
 
 MIB = 1 << 20
 WITHIN_S = 10.0
@@ -37,19 +38,20 @@ class Killer:
 
 
 class MortalNode:
-    """Node a, whose daemon is killed and started again over the same disks and the same kernel."""
+    """A node whose daemon is killed and started again over the same disks and the same kernel."""
 
-    def __init__(self, world: World, directory: Path) -> None:
+    def __init__(self, world: World, directory: Path, name: str = "a") -> None:
         self._directory = directory
-        self._ports = free_ports(3)
-        self.mechanisms = Mechanisms(world, "a", directory)
+        self._name = name
+        self._ports = [free_port(LOOPBACK) for _ in range(3)]
+        self.mechanisms = Mechanisms(world, name, directory)
         self.killer = Killer()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Appliance]:
         plugins = (Found("memory", None, None, self.mechanisms, None),)
         async with running(
-            "a", self._directory, plugins, self.mechanisms, observe_step=self.killer.observe, ports=self._ports
+            self._name, self._directory, plugins, self.mechanisms, observe_step=self.killer.observe, ports=self._ports
         ) as appliance:
             yield appliance
 

@@ -27,13 +27,13 @@ _regions = itertools.count()
 
 
 @contextmanager
-def serving(lab: Lab) -> Iterator[tuple[Bed, str]]:
-    """A pair whose node a serves a group, and the disk at the initiator."""
+def serving(lab: Lab, *, file_bytes: int | None = None) -> Iterator[tuple[Bed, str]]:
+    """A pair whose node a serves a group, and the disk at the initiator; `file_bytes` as for `blocks.build`."""
     bed = begin_anew(lab)
     report = Report()
     files.pair(bed, report)
     initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
-    blocks.build(bed, report, initiator)
+    blocks.build(bed, report, initiator, file_bytes=file_bytes)
     device = initiator.log_in()
     yield bed, device
     initiator.log_out()

@@ -13,7 +13,7 @@ from demo.client import Answer
 from lab import Lab
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=40, is_patient=True), pytest.mark.timeout(60, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=76, is_patient=True), pytest.mark.timeout(60, func_only=True)]
 
 MIB = 1 << 20
 VOLUME = {"pool": "main", "name": "fine", "size_bytes": 16 * MIB, "kind": "iscsi"}

@@ -32,7 +32,7 @@ from tests.lab.serving import (
     written,
 )
 
-pytestmark = [pytest.mark.lab(seconds=260), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=250), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
 
 FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
@@ -294,6 +294,7 @@ def make_room(storage: StorageNode) -> None:
     storage.node.run(["sh", "-c", f"rm -f {FILLER}-*"])
 
 
+@pytest.mark.long
 def test_a_full_state_disk_changes_nothing_is_told_and_is_no_obstacle_to_a_takeover(bed: Bed, device: str) -> None:
     before = documents(bed.b)[:2]
     decided = len(takeovers(bed.b))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,26 +14,38 @@ import pytest
 from demo import blocks, files
 from demo.bed import CONFIG, DAEMON, ENVIRONMENT, PYTHON, Bed, StorageNode, wait_for
 from demo.client import Refused
-from demo.initiator import Initiator
+from demo.initiator import Initiator, Writing, assert_clean
 from demo.report import Report
 from lab import Lab
 from lab.layout import CHECKOUT
+from tests.lab import file_io
 from tests.lab.product import begin_anew, end
+from tests.lab.serving import boot_again
+from tests.lab.test_mirrors import DRBDSETUP, make_spare_pool
 
-pytestmark = [pytest.mark.lab(seconds=175), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=150), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
-ORDER = "/run/holdfast-dies.json"  # as in dying_daemon.py, which the tests' own process does not import
+ORDER = "/var/lib/holdfast/dies.json"  # as in dying_daemon.py, which the tests' own process does not import
 # Two marks a step: it begins (odd), it is done (even). Between the end of one step and the beginning of the next
 # nothing happens but the mark itself, so that of a mirror's steps the first beginning is tried and every end.
-MIRROR_STEPS = 10
+MIRROR_STEPS = 11
 START_MARKS = range(1, 2 * 2 + 1)
 # A job that fails goes back, one mark a step, from the last that had begun. The last beginning of a mirror fails, when
-# all was made. Of the ten marks of its way back these are tried: all is there yet, disconnected, only the partner's
+# all was made. Of the eleven marks of its way back these are tried: all is there yet, disconnected, only the partner's
 # side is left.
-MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 19, (20, 24, 27)
+MIRROR_FAILS_AT, MIRROR_UNDO_MARKS = 21, (22, 26, 30)
 # A group fails when it is served; its one undo is yet to be done.
 START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
+# Of what is changed under its users each daemon dies at so many marks after the one before, so that 2 tries every end.
+# A growth: the partner's volume is larger, it is promoted. A replacement: the new disk is attached and nowhere on
+# record; all but the old volume's removal is done. A mode: it is on record and the file system mounted yet; that is
+# unmounted.
+GROWTH_STEPS, REPLACEMENT_STEPS, MODE_STEPS = 8, 7, 4
+GROWTH_DEATHS, REPLACEMENT_DEATHS = (4, 2), (6, 2)
+MODE_DEATHS = {"destination": (4, 1), "none": (6, 1)}
+# Make, mount, allocate, record; the last beginning fails.
+FILE_STEPS, FILE_FAILS_AT = 4, 7
 DIES_WITHIN_S = 60.0  # until the job has come to its mark, in a lab that shares the machine
 STARTS_AGAIN_WITHIN_S = 30.0
 ENDS_WITHIN_S = 45.0
@@ -40,14 +53,19 @@ ENDS_WITHIN_S = 45.0
 
 @pytest.fixture(scope="module")
 def pair(lab_session: Lab) -> Iterator[Bed]:
+    bed = begin_dying(lab_session)
+    yield bed
+    end(bed)
+
+
+def begin_dying(lab: Lab) -> Bed:
     """Two paired nodes; the daemon of node a dies on order."""
-    bed = begin_anew(lab_session)
+    bed = begin_anew(lab)
     files.pair(bed, Report())
     program = str(CHECKOUT / "tests/lab/dying_daemon.py")
     bed.a.node.start_service(DAEMON, [PYTHON, "-s", program, "--config", CONFIG], ENVIRONMENT, at_boot=True)
     bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
-    yield bed
-    end(bed)
+    return bed
 
 
 @pytest.fixture
@@ -64,7 +82,15 @@ def startable(pair: Bed) -> Bed:
 
 
 def die(
-    bed: Bed, kind: str, mark: int, path: str, body: Any, *, fails_at: int | None = None, lives: int = 1
+    bed: Bed,
+    kind: str,
+    mark: int,
+    path: str,
+    body: Any,
+    *,
+    method: str = "POST",
+    fails_at: int | None = None,
+    lives: int = 1,
 ) -> dict[str, Any]:
     """Ask for a job whose daemon dies at a mark, perhaps after it failed, and follow it to its end under the next.
 
@@ -75,19 +101,19 @@ def die(
         return bed.a.node.services()[DAEMON]["starts"] or 0
 
     before = starts()
-    key = {"Idempotency-Key": f"{kind}-{mark}-{fails_at}"}
+    key = {"Idempotency-Key": f"{kind}-{before}-{mark}-{fails_at}"}
     bed.a.node.write_file(
         ORDER, json.dumps({"kind": kind, "mark": mark, "fails_at": fails_at, "lives": lives}).encode()
     )
     with suppress(OSError):  # the daemon may be gone before it has answered
-        bed.a.api.call("POST", path, body, headers=key)
+        bed.a.api.call(method, path, body, headers=key)
     deaths = f"{lives} daemons die at mark {mark} of {kind}"
     wait_for(lambda: starts() >= before + lives, lives * DIES_WITHIN_S, deaths)
     bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
     job: dict[str, Any] = bed.a.api.items("/v1/jobs")[0]
     assert job["kind"] == kind
     # Whoever got no answer asks again, and is told of that job: there is no second one.
-    assert bed.a.api.call("POST", path, body, headers=key)["id"] == job["id"]
+    assert bed.a.api.call(method, path, body, headers=key)["id"] == job["id"]
     assert bed.a.api.items("/v1/jobs")[0]["id"] == job["id"]
     with suppress(Refused):
         bed.a.api.follow(job, kind, within_s=ENDS_WITHIN_S)
@@ -100,6 +126,10 @@ def kernel_mirrors(storage: StorageNode) -> list[str]:
     """What the kernel says of each mirror it has."""
     text = storage.node.run(["sh", "-c", "cat /proc/drbd 2>/dev/null || true"]).stdout.decode()
     return [line for line in re.findall(r"^ *\d+: (cs:.*)$", text, re.M) if "cs:Unconfigured" not in line]
+
+
+def sh(storage: StorageNode, script: str) -> str:
+    return str(storage.node.run(["sh", "-ec", script]).stdout.decode())
 
 
 def logical_volumes(storage: StorageNode) -> set[str]:
@@ -120,6 +150,57 @@ def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None
     assert {m["name"] for m in bed.a.api.items("/v1/mirrors")} == {m["name"] for m in bed.b.api.items("/v1/mirrors")}
 
 
+@pytest.mark.long
+def test_a_volume_with_file_io_is_made_by_the_next_daemons_and_outlives_a_power_cut(bed: Bed) -> None:
+    """One that died at the end of each step; then what was acknowledged is compared, beside a unit with a cache."""
+    job = die(bed, "volume.create", 2, "/v1/volumes", file_io.volume(file_io.SAFE), lives=FILE_STEPS)
+    assert (job["state"], len(job["steps"])) == ("done", FILE_STEPS)
+    bed.a.api.change("POST", "/v1/volumes", file_io.volume(file_io.CACHED))
+    initiator = Initiator(bed.initiator, file_io.IQN, bed.a.node.address("client"))
+    try:
+        disks = file_io.export(bed, initiator)
+        safe, cached = disks[file_io.SAFE], disks[file_io.CACHED]
+        told = [
+            bed.initiator.read_file(f"/sys/block/{d[5:]}/queue/write_cache").decode().strip() for d in (safe, cached)
+        ]
+        assert told == ["write through", "write back"]
+        size_bytes = bed.a.api.get(f"/v1/volumes/{file_io.SAFE}")["unit_bytes"]
+        assert int(bed.initiator.read_file(f"/sys/block/{safe[5:]}/size")) * 512 == size_bytes
+        assert [file_io.written_bytes(bed, disk) for disk in (safe, cached)] == [0, 0]
+
+        writing = Writing(
+            bed.initiator, safe, "file", first=1024, blocks=2048, log=bed.lab.layout.root / "writes-file.log"
+        )
+        writing.wait_acknowledged(200, 30)
+        for disk in (cached, safe):
+            file_io.write_unflushed(bed, disk)
+        bed.a.node.cut()
+        boot_again(bed.a)
+        writing.wait_acknowledged(200, 60)
+        writing.stop()
+        verdict = writing.judge()
+        print(f"{verdict.acknowledged} writes acknowledged, longest gap {verdict.longest_gap_ms:.0f} ms")
+        assert_clean(verdict)
+        # The control: that a write which is not on the disk does not survive.
+        kept = [file_io.written_bytes(bed, disk) for disk in (safe, cached)]
+        assert (kept[0], kept[1] < kept[0]) == (file_io.PATTERN_BLOCKS * 4096, True), kept
+        assert bed.a.api.get(f"/v1/targets/{file_io.TARGET}/identity")["is_same"] is True
+    finally:
+        initiator.log_out()
+    bed.a.api.change("DELETE", f"/v1/targets/{file_io.TARGET}?confirm={file_io.TARGET}")
+    for name in file_io.LUNS:
+        bed.a.api.change("DELETE", f"/v1/volumes/{name}?confirm={name}")
+    assert file_io.mounts(bed) == []
+
+
+def test_a_volume_with_file_io_that_goes_back_leaves_no_mount(bed: Bed) -> None:
+    body = file_io.volume(file_io.SAFE)
+    job = die(bed, "volume.create", FILE_FAILS_AT + 1, "/v1/volumes", body, fails_at=FILE_FAILS_AT)
+    assert_undone(job, FILE_FAILS_AT)
+    assert file_io.mounts(bed) == []
+    assert_reality_matches(bed)
+
+
 @pytest.mark.timeout(240, func_only=True)
 @pytest.mark.parametrize(("mark", "lives"), [(1, 1), (2, MIRROR_STEPS)], ids=["first beginning", "every end"])
 def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int, lives: int) -> None:
@@ -138,6 +219,177 @@ def test_a_mirror_is_made_or_unmade_by_the_next_daemon(bed: Bed, mark: int, live
         bed.a.api.change("DELETE", f"/v1/volumes/{volume}?confirm={volume}")
 
 
+# --- of what is there already ---
+
+
+@pytest.fixture(scope="module")
+def mirrored(pair: Bed) -> Bed:
+    """The pair with a mirror m-g of the volume g."""
+    wanted = {"pool": files.POOL, "name": "g", "size_bytes": 16 * MIB, "kind": "iscsi"}
+    pair.a.api.change("POST", "/v1/volumes", wanted)
+    pair.a.api.change("POST", "/v1/mirrors", {"name": "m-g", "volumes": ["g"], "first_sync": "zero"})
+    return pair
+
+
+def side(storage: StorageNode) -> dict[str, Any]:
+    """The volume g of m-g as the kernel has it."""
+    [volume] = storage.api.get("/v1/mirrors/m-g")["this_node"]["status"]["volumes"]
+    return dict(volume)
+
+
+@pytest.mark.long
+def test_a_growth_and_then_a_replacement_go_on_in_the_next_daemon(mirrored: Bed, lab_bed: Lab) -> None:
+    bed = mirrored
+    body = {"volume": "g", "size_bytes": 32 * MIB}
+    mark, lives = GROWTH_DEATHS
+    job = die(bed, "mirror.grow", mark, "/v1/mirrors/m-g/grow", body, lives=lives)
+    assert (job["state"], len(job["steps"])) == ("done", GROWTH_STEPS), job
+    assert_reality_matches(bed)
+    for storage in (bed.a, bed.b):
+        volume = storage.api.get("/v1/volumes/g")
+        assert (volume["size_bytes"], volume["actual"]["size_bytes"], volume["drift"]) == (32 * MIB, 32 * MIB, [])
+        assert side(storage)["size_bytes"] == 32 * MIB
+        assert storage.api.get("/v1/mirrors/m-g")["this_node"]["status"]["role"] == "Secondary"
+    assert bed.a.api.change("POST", "/v1/mirrors/m-g/verify")["result"]["is_equal"]
+
+    a, lower = bed.a, f"/dev/{files.POOL}/g"
+    device = str(side(a)["device"])
+    minor = device.removeprefix("/dev/drbd")
+    sh(a, f"{DRBDSETUP} primary {minor}; dd if=/dev/urandom of={device} bs=1M count=32 oflag=direct status=none")
+    broken = f"dmsetup load {lower} --table '0 {32 * MIB // 512} error'; dmsetup suspend --nolockfs {lower}"
+    sh(a, f"{broken}; dmsetup resume {lower}; dd if=/dev/urandom of={device} bs=64k count=4 oflag=direct status=none")
+    written = sh(a, f"sha256sum <{device}")
+    sh(a, f"{DRBDSETUP} secondary {minor}")
+    make_spare_pool(a)
+    replacement = {"volume": "g", "pool": "spare", "remove_old": True}
+    mark, lives = REPLACEMENT_DEATHS
+    job = die(bed, "mirror.replace-disk", mark, "/v1/mirrors/m-g/replace-disk", replacement, lives=lives)
+    assert (job["state"], len(job["steps"])) == ("done", REPLACEMENT_STEPS), job
+    wait_for(lambda: bool(a.api.get("/v1/mirrors/m-g")["is_in_sync"]), ENDS_WITHIN_S, "all was sent to the new disk")
+    assert_reality_matches(bed)
+    for storage, pool in ((a, "spare"), (bed.b, files.POOL)):
+        volume = storage.api.get("/v1/volumes/g")
+        assert (volume["pool"], volume["drift"]) == (pool, [])
+        assert sh(storage, f"dd if=/dev/{pool}/g bs=1M iflag=direct status=none | sha256sum") == written
+    # What lies on the new disk, which is memory of this kernel, would not outlive another test's power cut.
+    a.api.change("DELETE", "/v1/mirrors/m-g?confirm=m-g")
+    for storage in (a, bed.b):
+        storage.api.change("DELETE", "/v1/volumes/g?confirm=g")
+
+
+@pytest.mark.long
+def test_a_change_of_mode_goes_on_in_the_next_daemon(bed: Bed) -> None:
+    a, path = bed.a, "/v1/volumes/n/replication?confirm=n"
+    wanted = {"pool": files.POOL, "name": "n", "size_bytes": 304 * MIB, "kind": "nas"}
+    directory = a.api.change("POST", "/v1/volumes", wanted)["result"]["mounted_at"]
+    sh(a, f"echo kept >{directory}/file; sync")
+    for mode, mounts in (("destination", 0), ("none", 1)):
+        mark, lives = MODE_DEATHS[mode]
+        job = die(bed, "volume.set-mode", mark, path, {"mode": mode}, method="PUT", lives=lives)
+        assert (job["state"], len(job["steps"])) == ("done", MODE_STEPS), job
+        volume = a.api.get("/v1/volumes/n")
+        assert (volume["replication_mode"], volume["drift"]) == (mode, [])
+        assert len([line for line in sh(a, "cat /proc/mounts").splitlines() if f" {directory} " in line]) == mounts
+    assert sh(a, f"cat {directory}/file") == "kept\n"
+    a.api.change("DELETE", "/v1/volumes/n?confirm=n")
+
+
+# --- in the middle of zeroing ---
+
+ZERO_BYTES, ZERO_LIMIT_BYTES_S = 64 * MIB, 10 * MIB
+CANCELLED_BYTES, CANCELLED_LIMIT_BYTES_S = 16 * MIB, MIB
+MARK_OFFSET = 100 * 1024  # where no sample is read: what is left there was not zeroed again
+
+
+def begin_zeroing(bed: Bed, name: str, size_bytes: int, limit_bytes_s: int) -> dict[str, Any]:
+    """A mirror that is being made of what is not zero on either node, slowly."""
+    extents = f"-an -Zn -Wn -y -L {size_bytes}b -n before {files.POOL}"
+    wanted = {"pool": files.POOL, "name": name, "size_bytes": size_bytes, "kind": "iscsi"}
+    bed.a.api.change("POST", "/v1/volumes", wanted)
+    sh(bed.b, f"lvcreate {extents} >/dev/null; lvchange -ay {files.POOL}/before")
+    for storage, volume in ((bed.a, name), (bed.b, "before")):
+        device = f"/dev/{files.POOL}/{volume}"
+        sh(
+            storage,
+            f"tr '\\0' '\\245' </dev/zero | dd of={device} bs=1M iflag=fullblock oflag=direct status=none || true",
+        )
+    sh(bed.b, f"lvremove -y {files.POOL}/before >/dev/null")
+    body = {"name": f"m-{name}", "volumes": [name], "first_sync": "zero", "zero_limit_bytes_s": limit_bytes_s}
+    job: dict[str, Any] = bed.a.api.call("POST", "/v1/mirrors", body, headers={"Prefer": "respond-async"})
+    return job
+
+
+def zeroed(bed: Bed, job: dict[str, Any]) -> dict[str, int]:
+    """How many bytes of each node the job says are zero."""
+    text = bed.a.api.get(f"/v1/jobs/{job['id']}")["progress"]["text"] or ""
+    return {node: int(done) for node, done in re.findall(r"(\w+): (\d+) of \d+ bytes are zeroed", text)}
+
+
+def wait_zeroed(bed: Bed, job: dict[str, Any], least_bytes: int) -> dict[str, int]:
+    wait_for(lambda: min(zeroed(bed, job).values(), default=0) >= least_bytes, 30, f"{least_bytes} bytes are zeroed")
+    return zeroed(bed, job)
+
+
+def leave_a_mark(storage: StorageNode, device: str) -> None:
+    """Put 4 KiB into what was zeroed already."""
+    sh(
+        storage,
+        f"tr '\\0' '\\132' </dev/zero | dd of={device} bs=4k count=1 seek={MARK_OFFSET // 4096} iflag=fullblock"
+        " oflag=direct conv=notrunc status=none",
+    )
+
+
+def not_zero(storage: StorageNode, device: str) -> list[str]:
+    """Each byte value but 0 that is there, and how often."""
+    counted = sh(
+        storage, f"dd if={device} bs=1M iflag=direct status=none | tr -d '\\0' | od -An -v -tx1 -w1 | sort | uniq -c"
+    )
+    return [" ".join(line.split()) for line in counted.splitlines()]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180, func_only=True)
+def test_zeroing_goes_on_in_the_middle_after_a_kill_and_after_the_partners_power_cut(bed: Bed) -> None:
+    job = begin_zeroing(bed, "z", ZERO_BYTES, ZERO_LIMIT_BYTES_S)
+    device = f"/dev/{files.POOL}/z"
+    before = wait_zeroed(bed, job, 8 * MIB)
+    for storage in (bed.a, bed.b):
+        leave_a_mark(storage, device)
+    bed.a.node.run(["pkill", "-9", "-f", "dying_daemon.py"])
+    bed.a.api.wait_until_it_answers(STARTS_AGAIN_WITHIN_S)
+    wait_zeroed(bed, job, max(before.values()) + 8 * MIB)
+    bed.b.node.cut()
+    bed.b.node.boot()
+    job = bed.a.api.follow(job, "mirror.create", within_s=90)
+    print("\n".join(job["log"]))
+    log = " ".join(job["log"])
+    [went_on] = re.findall(r"zeroing goes on where it was: a: (\d+) of \d+ bytes are zeroed; b: (\d+) of", log)
+    assert min(int(done) for done in went_on) >= min(before.values())
+    assert "zeroing waits for b" in log
+    # Other mirrors find their partner again.
+    wait_for(lambda: all(line.startswith("cs:Connected ") for line in kernel_mirrors(bed.a)), ENDS_WITHIN_S, "they do")
+    assert_reality_matches(bed)
+    bed.a.api.change("DELETE", "/v1/mirrors/m-z?confirm=m-z")
+    for storage in (bed.a, bed.b):
+        assert not_zero(storage, device) == ["4096 5a"], "all is zeroed, and nothing twice"
+        storage.api.change("DELETE", "/v1/volumes/z?confirm=z")
+
+
+def test_zeroing_is_cancelled_at_once_and_leaves_nothing(bed: Bed) -> None:
+    job = begin_zeroing(bed, "y", CANCELLED_BYTES, CANCELLED_LIMIT_BYTES_S)
+    wait_zeroed(bed, job, MIB)
+    began_s = time.monotonic()
+    bed.a.api.call("POST", f"/v1/jobs/{job['id']}/cancel")
+    with pytest.raises(Refused, match="cancelled"):
+        bed.a.api.follow(job, "mirror.create", within_s=20)
+    print(f"cancelled and undone within {time.monotonic() - began_s:.1f} s")
+    assert_reality_matches(bed, frozenset({"y"}))
+    bed.a.api.change("DELETE", "/v1/volumes/y?confirm=y")
+
+
+# --- on its way back ---
+
+
 def assert_undone(job: dict[str, Any], fails_at: int) -> None:
     """It ended because a step failed, and every step that had begun was taken back."""
     assert job["state"] == "failed"
@@ -145,6 +397,7 @@ def assert_undone(job: dict[str, Any], fails_at: int) -> None:
     assert {step["state"] for step in job["steps"]} == {"undone"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mark", MIRROR_UNDO_MARKS)
 def test_a_mirror_that_goes_back_is_unmade_by_the_next_daemon(bed: Bed, mark: int) -> None:
     volume, mirror = f"u{mark}", f"n{mark}"

@@ -19,7 +19,7 @@ from lab.layout import CHECKOUT, Layout
 from lab.network import namespaces
 from lab.processes import Process, wait_until
 
-pytestmark = [pytest.mark.lab(seconds=85), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab(seconds=90), pytest.mark.timeout(120)]
 
 CUT_WITHIN_S = 1.0
 BOOT_WITHIN_S = 20.0

@@ -18,7 +18,7 @@ from tests.lab.rsync_node import IO_TIMEOUT_S
 from tests.lab.worker import worker
 
 # The wait for another lab on the machine is not the test's.
-pytestmark = [pytest.mark.lab(seconds=125, is_patient=True), pytest.mark.timeout(180, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=100, is_patient=True), pytest.mark.timeout(180, func_only=True)]
 
 MIB = 1 << 20
 MOUNT = "/srv/rsync-test"

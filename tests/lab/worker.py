@@ -10,9 +10,7 @@ from lab import Node
 from lab.layout import CHECKOUT
 
 PYTHON = str(CHECKOUT / ".venv/bin/python")
-FEW_PLUGINS = [
-    word for name in ("aiohttp", "hypothesispytest", "xdist", "xdist.looponfail") for word in ("-p", f"no:{name}")
-]
+FEW_PLUGINS = [word for name in ("aiohttp", "hypothesispytest") for word in ("-p", f"no:{name}")]
 """For pytest in a node: without those that no test there needs it starts in half the time."""
 
 

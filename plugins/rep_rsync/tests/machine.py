@@ -20,7 +20,7 @@ from holdfast.hooks.replication import AgentSpec, CopyResult, CopyRun, ReplicaSh
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
-from holdfast.testing.copy import free_port
+from holdfast.testing.ports import free_port
 from holdfast.values import Secret
 from holdfast_rep_rsync.driver import RsyncDriver, open_driver
 from holdfast_rep_rsync.processes import Process, find

@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.errors import InvalidError, UnavailableError
 from holdfast.hooks.replication import AgentSpec
-from holdfast.testing.copy import free_port
+from holdfast.testing.ports import free_port
 from holdfast.testing.trees import differences, read_tree
 from holdfast.values import Secret
 from plugins.rep_rsync.tests.machine import Machine, wait_until, wait_until_running

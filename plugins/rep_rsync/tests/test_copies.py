@@ -12,7 +12,7 @@ import pytest
 from holdfast.errors import BusyError, UnavailableError, VerificationError
 from holdfast.hooks.replication import AgentSpec
 from holdfast.system.kernelfs import KernelFs
-from holdfast.testing.copy import free_port
+from holdfast.testing.ports import free_port
 from holdfast.testing.trees import differences, read_tree
 from plugins.rep_rsync.tests.machine import Machine, unreadable, wait_until
 
