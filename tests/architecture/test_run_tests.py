@@ -108,3 +108,17 @@ def test_what_is_timed_meets_only_what_is_patient() -> None:
     assert second == {Path("copies"), Path("volumes")}
     assert [name for name in modules if modules[name].rank] == [Path("kills")]
     assert share_out(modules, 1) == [set(modules)]
+
+
+def test_a_failure_shows_what_each_service_said_last_and_no_more(tmp_path: Path) -> None:
+    services = tmp_path / "a" / "services"
+    services.mkdir(parents=True)
+    (services / "daemon.log").write_text("".join(f"line {number}\n" for number in range(100)) + "x" * 1000)
+    (tmp_path / "a" / "dmesg.txt").write_bytes(b"drbd m: \xff split\n")
+    assert list(LAB.last_lines(tmp_path, 2)) == [
+        "--- a/dmesg.txt\n",
+        "drbd m: \ufffd split\n",
+        "--- a/services/daemon.log\n",
+        "line 99\n",
+        "x" * LAB.LINE_CHARACTERS + "\n",
+    ]

@@ -21,6 +21,8 @@ from tests.lab.product import note_untouched, note_used
 NUMBER, _, COUNT = os.environ.get("HOLDFAST_TEST_LAB", "").partition("/")
 STATE = CHECKOUT / (f".lab-tests-{NUMBER}" if NUMBER else ".lab-tests")
 FAILURES = CHECKOUT / ".lab-failures"
+LAST_LINES = 15
+LINE_CHARACTERS = 300
 MOST_OF_THE_PROCESSORS = -10  # nine times the weight of another lab's nodes
 
 _outcome = pytest.StashKey[Lab | LabError]()
@@ -136,3 +138,13 @@ def lab_bed(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
         name = re.sub(r"[^\w.-]+", "_", request.node.name)
         place = lab_session.collect(FAILURES / name)
         print(f"\nwhat explains the failure lies in {place}")
+        # Who reads only what a run printed, and has not its machine, is to find the cause, too.
+        print("".join(last_lines(place)), end="")
+
+
+def last_lines(place: Path, lines: int = LAST_LINES) -> Iterator[str]:
+    """What the kernel and each service of each node said last, under a heading each."""
+    for path in sorted([*place.glob("*/dmesg.txt"), *place.glob("*/services/*.log")]):
+        kept = path.read_text(errors="replace").splitlines()[-lines:]
+        yield f"--- {path.relative_to(place)}\n"
+        yield from (f"{line[:LINE_CHARACTERS]}\n" for line in kept)

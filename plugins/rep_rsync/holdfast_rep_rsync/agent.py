@@ -31,8 +31,6 @@ _POLL_S = 0.02
 _PARTING_S = 0.05
 _STOP_PATIENCE_S = 2.0
 _START_TIMEOUT_S = 10.0
-# With these a daemon that cannot go on ends its log.
-_LAST_WORDS = "] rsync error: "
 _LOG_LIMIT_BYTES = 1 << 20
 _LOG_CHECK_S = 3600.0
 # An agent that lived so long was well: the next restart does not wait for the failures of last week.
@@ -143,12 +141,16 @@ class Agent:
         """End listeners of ours and start one; return when it listens. Raises UnavailableError with its own reason."""
         await self._end_listeners()
         log_start = self._log_size()
+        # Connections that earlier listeners accepted.
+        older = {process.pid for process in await self._find()}
         await self._host.commands.run(self._argv(spec), timeout_s=_START_TIMEOUT_S)
         deadline_s = self._host.clock.boot_s() + self._settings.agent_start_timeout_s
         seen: Process | None = None
         while self._host.clock.boot_s() < deadline_s:
-            listener = await self._listener()
-            if listener is None and (seen is not None or _LAST_WORDS in self._log_since(log_start)):
+            started = [process for process in await self._find() if process.pid not in older]
+            listener = next((process for process in started if process.is_leader), None)
+            # What rsync detached was there before the command came to its end: if it is not there now, it has ended.
+            if listener is None and (seen is not None or not started):
                 break
             seen = listener
             # Its own socket, not just an answer: another program may hold the port.
@@ -216,7 +218,7 @@ class Agent:
         return ""
 
 
-_NOISE = ("rsyncd version", "rsync error: ")
+_NOISE = ("rsyncd version", "rsync error: ", "connect from ", "module-list request ")
 
 
 def log_reasons(text: str) -> str:

@@ -108,6 +108,17 @@ async def test_a_port_held_by_another_program_is_said_and_the_program_left_alone
     assert await driver.is_agent_running()
 
 
+async def test_one_that_ends_before_it_was_ever_seen_is_not_waited_for(machine: Machine) -> None:
+    killed_at_once = machine.directory / "killed-at-once"
+    killed_at_once.write_text("#!/bin/sh\nexit 0\n")
+    killed_at_once.chmod(0o700)
+    machine.settings = replace(machine.settings, program=str(killed_at_once))
+    driver = await machine.open(agent_start_timeout_s=3600.0)
+    with pytest.raises(UnavailableError, match="it gave no reason"):
+        async with asyncio.timeout(10):
+            await driver.start_agent(machine.spec, (machine.share,))
+
+
 async def test_an_rsync_daemon_that_is_not_ours_is_never_taken_for_ours(machine: Machine) -> None:
     config = machine.directory / "foreign.conf"
     config.write_text(f"[theirs]\npath = {machine.replica}\n")
