@@ -46,6 +46,7 @@ COSTLY_S = {
     "tests/composed/test_mirrors.py": 13,
     "tests/composed/test_mirrors_broken.py": 20,
     "tests/composed/test_mirrors_compared.py": 20,
+    "tests/composed/test_start.py": 4,
     "tests/composed/test_targets.py": 14,
     "tests/composed/test_the_main_job.py": 8,
     "tests/contracts/test_copy_contract.py": 5,

@@ -40,7 +40,7 @@ async def serve(system: System) -> AsyncIterator[None]:
     await write_first_token(system, system.config.state_dir / "token")
     partner = await asyncio.to_thread(system.partner.partners.load)
     if partner is not None:
-        await system.partner.set_partner(partner)
+        system.partner.know(partner)
     runner = web.AppRunner(system.app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -49,6 +49,9 @@ async def serve(system: System) -> AsyncIterator[None]:
     try:
         await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
         log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
+        # Not before: it asks the monitor, and a monitor that is slow to answer is to be seen by who asks this node.
+        if partner is not None:
+            await system.partner.serve(partner)
         async with asyncio.TaskGroup() as tasks:
             services = system.services
             # It waits for nothing: what initiators reserve meanwhile is to be known to the partner, too.
@@ -87,6 +90,7 @@ def give_way() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of `holdfastd`."""
     config = read_arguments(arguments, "holdfastd")
+    log.info("node %s starts", config.node)
     give_way()
     try:
         asyncio.run(run(config))

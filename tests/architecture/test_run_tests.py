@@ -115,9 +115,14 @@ def test_a_failure_shows_what_each_service_said_last_and_no_more(tmp_path: Path)
     services.mkdir(parents=True)
     (services / "daemon.log").write_text("".join(f"line {number}\n" for number in range(100)) + "x" * 1000)
     (tmp_path / "a" / "dmesg.txt").write_bytes(b"drbd m: \xff split\n")
+    kernel = "    2 ?        S      0:00 [kthreadd]\n    4 ?        I      0:00  \\_ [slub]\n"
+    own = "    1 ?        Ss     0:02 python3\n"
+    (tmp_path / "a" / "processes.txt").write_text(kernel + own)
     assert list(LAB.last_lines(tmp_path, 2)) == [
         "--- a/dmesg.txt\n",
         "drbd m: \ufffd split\n",
+        "--- a/processes.txt\n",
+        own,
         "--- a/services/daemon.log\n",
         "line 99\n",
         "x" * LAB.LINE_CHARACTERS + "\n",

@@ -21,7 +21,8 @@ from tests.lab.product import note_untouched, note_used
 NUMBER, _, COUNT = os.environ.get("HOLDFAST_TEST_LAB", "").partition("/")
 STATE = CHECKOUT / (f".lab-tests-{NUMBER}" if NUMBER else ".lab-tests")
 FAILURES = CHECKOUT / ".lab-failures"
-LAST_LINES = 15
+LAST_LINES = 20
+KERNEL_THREAD = re.compile(r"^ *\d+ \S+ +\S+ +\d+:\d+ [ |\\_]*\[.*\]$")
 LINE_CHARACTERS = 300
 MOST_OF_THE_PROCESSORS = -10  # nine times the weight of another lab's nodes
 
@@ -143,8 +144,9 @@ def lab_bed(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def last_lines(place: Path, lines: int = LAST_LINES) -> Iterator[str]:
-    """What the kernel and each service of each node said last, under a heading each."""
-    for path in sorted([*place.glob("*/dmesg.txt"), *place.glob("*/services/*.log")]):
-        kept = path.read_text(errors="replace").splitlines()[-lines:]
+    """What the kernel and each service of each node said last, and its processes, under a heading each."""
+    for path in sorted([*place.glob("*/dmesg.txt"), *place.glob("*/processes.txt"), *place.glob("*/services/*.log")]):
+        kept = [line for line in path.read_text(errors="replace").splitlines() if not KERNEL_THREAD.search(line)]
+        kept = kept[-lines:]
         yield f"--- {path.relative_to(place)}\n"
         yield from (f"{line[:LINE_CHARACTERS]}\n" for line in kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from holdfast.peer.identity import load_or_create_identity
 from holdfast.services.drivers import Drivers
 from holdfast.services.steps import StepObserver
 from holdfast.store.database import Database
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ async def compose(
         found = await asyncio.to_thread(find_plugins) if plugins is None else plugins
         drivers = Drivers(await load_plugins(config, found, hooks, host_maker(config, outside)))
         stack.push_async_callback(drivers.close)
+        log.info(
+            "node %s: %s", config.node, "; ".join(f"{r.name} is {r.state}" for r in drivers.reports) or "no plugins"
+        )
         ground = Ground(config, outside.clock, database, hooks, drivers, observe_step)
         services = Services(ground)
         partner = PartnerSide(ground, services, identity)

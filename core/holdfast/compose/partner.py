@@ -40,11 +40,22 @@ class PartnerSide:
         self.nodes = Nodes(identity, self.pairing, ground.partner, ground.clock)
 
     async def set_partner(self, partner: Partner) -> None:
-        """Serve a partner, and call it, from now on."""
+        """Call a partner, and serve it, from now on."""
+        self.know(partner)
+        await self.serve(partner)
+
+    def know(self, partner: Partner) -> None:
+        """Call a partner from now on. Waits for nothing."""
         self.client.set_partner(partner)
         self._ground.partner.set(partner.node, self.client)
         self.nodes.set_partner(partner)
         self._ground.plans.set_partner(partner.node, partner.key)
+
+    async def serve(self, partner: Partner) -> None:
+        """Answer a partner from now on, and give the monitor a plan with it.
+
+        Raises UnavailableError when the peer port can't be opened.
+        """
         await self.server.start(partner)
         if self._ground.drivers.has("failover"):
             await self._ground.plans.write_if_possible()
