@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from holdfast_failover_vip.active import higher_epoch_elsewhere
 from holdfast_failover_vip.facts import Record
 from holdfast_failover_vip.known import Known
 from holdfast_failover_vip.tickle import tickle
+
+log = logging.getLogger(__name__)
 
 S = GroupState
 ISCSI_PORT = 3260
@@ -73,6 +76,7 @@ class Serving(Known):
         self._is_current = True
         self._tell(f"{self._around.node} serves {self.plan.name}, epoch {action.epoch}", timeline)
         clients, self.clients = self.clients, ()
+        log.info("%d connections of clients of %s are woken", len(clients), self.plan.name)
         if clients:
             addresses = tuple(item.address for item in self.plan.addresses)
             self._waking = asyncio.create_task(tickle(addresses, ISCSI_PORT, clients))
