@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.hooks.replication import Role
 from tests.composed.appliance import Appliance, Refused
 
 MIB = 1 << 20
@@ -90,6 +91,32 @@ async def test_a_group_is_refused_with_every_reason_and_then_starts_and_moves(no
     await a.change("POST", "/v1/groups/g/switchover", {"to": "b"})
     assert [group["active_node"] for group in await both_say(nodes, "/v1/groups/g")] == ["b", "b"]
     assert [decision["node"] for decision in await b.items("/v1/decisions")] == ["b"]
+
+
+def reboot(node: Appliance) -> None:
+    """Off and on again: its mirrors are down."""
+    node.mechanisms.mirrors.pair.power_off(node.config.node)
+    node.mechanisms.mirrors.pair.power_on(node.config.node)
+
+
+async def test_the_mirror_of_a_stopped_group_is_whole_again_after_a_reboot(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_group(a)
+    await a.change("POST", "/v1/groups/g/start")
+    reboot(b)
+    await b.system.services.reconciler.once()
+    assert "m" not in b.mechanisms.mirrors.node.sides, "the mirror of a group that runs is its monitor's"
+    await b.system.services.sides.bring_back("m")
+
+    await a.change("POST", "/v1/groups/g/stop")
+    for node in nodes:
+        reboot(node)
+    for node in nodes:
+        await node.system.services.reconciler.once()
+    for shown in await both_say(nodes, "/v1/mirrors/m"):
+        assert (shown["is_in_sync"], shown["alerts"]) == (True, [])
+    assert {node.mechanisms.mirrors.node.sides["m"].role for node in nodes} == {Role.SECONDARY}
+    await a.change("POST", "/v1/groups/g/start")
 
 
 USED: list[tuple[str, str]] = [

@@ -55,6 +55,12 @@ def device(served: tuple[Bed, str]) -> str:
     return served[1]
 
 
+def in_sync(bed: Bed) -> tuple[bool, bool]:
+    """Whether the mirror is whole, by the word of each node."""
+    here, there = (storage.api.get(f"/v1/mirrors/{blocks.MIRROR}")["is_in_sync"] for storage in (bed.a, bed.b))
+    return here, there
+
+
 def mounted_at(storage: StorageNode) -> str | None:
     """Where a node has the volume's file system, by its own word; its kernel's word is that it is the mirror's."""
     place = storage.api.get(f"/v1/volumes/{blocks.VOLUME}")["mounted_at"]
@@ -106,9 +112,14 @@ def test_a_stopped_group_leaves_it_mounted_nowhere_and_a_start_mounts_it(bed: Be
     bed.a.api.change("POST", f"/v1/groups/{blocks.GROUP}/stop")
     wait_for(lambda: state(bed.a) == "stopped", IN_SYNC_WITHIN_S, "the group is stopped")
     assert (mounted_at(bed.a), mounted_at(bed.b)) == (None, None)
+    bed.b.node.cut()
+    boot_again(bed.b)
+    wait_for(lambda: in_sync(bed) == (True, True), IN_SYNC_WITHIN_S, "the sides are equal again, though nobody serves")
+    assert (mounted_at(bed.a), mounted_at(bed.b)) == (None, None)
     bed.a.api.change("POST", f"/v1/groups/{blocks.GROUP}/start")
     wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
-    with written(bed, device, "again", UNTOUCHED_AT_MOST_MS):
+    # The initiator, which nobody answered for as long as a node boots, comes back when it next tries.
+    with written(bed, device, "again", MOVED_AT_MOST_MS):
         pass
     blocks_differ = bed.a.api.change("POST", f"/v1/mirrors/{blocks.MIRROR}/verify")["result"]["out_of_sync_bytes"]
     assert blocks_differ == 0

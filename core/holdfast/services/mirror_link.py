@@ -118,7 +118,7 @@ class MirrorLink:
                 async def ask(word: str) -> Any:
                     return await self._partner.call("mirror.receive-burst", {**body, "word": word})
 
-                answer = await send_burst(here, PORT, ask)
+                answer = await send_burst(here, PORT, there, ask)
                 link_bytes_s = answer["link_bytes_s"]
                 disk_bytes_s = slowest((disk_bytes_s, answer["disk_bytes_s"]))
                 unknown = unknown or answer["unknown"]

@@ -145,7 +145,8 @@ class Reconciler:
             raise HoldfastError("; ".join(failed))
 
     async def _connect_lone_mirrors(self) -> None:
-        grouped = {group.mirror for group in (await self._group_documents.all()).values()}
+        groups = (await self._group_documents.all()).values()
+        grouped = {group.mirror for group in groups if group.is_started}
         not_mended = []
         for document in (await self._mirrors.all()).values():
             status = await self._sides.status(document.name)

@@ -8,6 +8,7 @@ the mirror on a slow link waits no longer for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import mmap
 import os
@@ -28,6 +29,9 @@ READ_BYTES = 1024 * 1024
 CONNECT_S = 2.0
 TOKEN_BYTES = 32
 
+_WORD_S = 0.2
+"""Its first bytes come right after the connection is made: who takes longer is not the receiver."""
+_WAITING = 16
 _SMALL_BUFFER_BYTES = 64 * 1024
 _LARGEST_BUFFER_BYTES = 4 * 1024 * 1024
 _QUEUED_S = 0.05
@@ -55,10 +59,10 @@ def _read(device: Path) -> int:
         os.close(descriptor)
 
 
-async def send_burst(address: str, port: int, ask: Callable[[str], Awaitable[_T]]) -> _T:
-    """Send to whoever comes to `address`:`port` with the word that `ask` is given; return what `ask` returns.
+async def send_burst(address: str, port: int, receiver: str, ask: Callable[[str], Awaitable[_T]]) -> _T:
+    """Send to who comes from `receiver` to `address`:`port` with the word `ask` is given; return what that returns.
 
-    Nobody else is sent anything. Raises OSError if it cannot listen there.
+    Nobody else is sent anything, or keeps the receiver from coming. Raises OSError if it cannot listen there.
     """
     word = token_hex(TOKEN_BYTES // 2)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -67,29 +71,38 @@ async def send_burst(address: str, port: int, ask: Callable[[str], Awaitable[_T]
         # Before it listens: connections inherit it, and the window is agreed on with it.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER_BYTES)
         listener.bind((address, port))
-        listener.listen(1)
+        listener.listen(_WAITING)
         listener.settimeout(CONNECT_S)
-        sending = asyncio.ensure_future(asyncio.to_thread(_serve, listener, word.encode()))
+        sending = asyncio.ensure_future(asyncio.to_thread(_serve, listener, receiver, word.encode()))
         try:
             return await ask(word)
         finally:
-            # It uses the socket that is about to be closed, and ends by its own limits.
+            # It uses the socket that is about to be closed, and ends by its own limits; nobody is waited for any more.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
             await asyncio.wait([sending])
 
 
-def _serve(listener: socket.socket, word: bytes) -> None:
-    try:
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(MOST_S)
-            given = connection.recv(TOKEN_BYTES)
-            if hmac.compare_digest(given, word):
+def _serve(listener: socket.socket, receiver: str, word: bytes) -> None:
+    while True:
+        try:
+            connection, (comes_from, *_) = listener.accept()
+        except OSError:
+            return  # nobody came in time, or nobody is waited for any more
+        # Who comes may break off at any moment. The receiver tells what it got, or that it got nothing.
+        with connection, contextlib.suppress(OSError):
+            if comes_from == receiver and _has_word(connection, word):
                 _send(connection)
-    except OSError:
-        return  # the receiver says what it got, or that it got nothing
+                return
+
+
+def _has_word(connection: socket.socket, word: bytes) -> bool:
+    connection.settimeout(_WORD_S)
+    return hmac.compare_digest(connection.recv(TOKEN_BYTES), word)
 
 
 def _send(connection: socket.socket) -> None:
+    connection.settimeout(MOST_S)
     chunk, sent, buffer_bytes = bytes(CHUNK_BYTES), 0, _SMALL_BUFFER_BYTES
     began_s = time.monotonic()
     while sent < MOST_BYTES and time.monotonic() - began_s < MOST_S:
