@@ -32,7 +32,7 @@ def run(bed: Bed, report: Report, *, longest_gap_ms: float = LONGEST_GAP_MS) -> 
     initiator = Initiator(bed.initiator, IQN, VIRTUAL_ADDRESS)
     build(bed, report, initiator)
     report.chapter("4. The initiator logs in and writes")
-    device = log_in(report, initiator)
+    device = log_in(bed, report, initiator)
     report.chapter("5. Power cut of the active node")
     lose_power(bed, report, device, longest_gap_ms)
     report.chapter("6. The dead node comes back")
@@ -113,10 +113,10 @@ def active_node(storage: StorageNode) -> str | None:
     return name
 
 
-def log_in(report: Report, initiator: Initiator) -> str:
+def log_in(bed: Bed, report: Report, initiator: Initiator) -> str:
     """Step 4: through the virtual address."""
     with report.step(f"open-iscsi logs in through {VIRTUAL_ADDRESS}"):
-        return initiator.log_in()
+        return initiator.log_in(bed.a, TARGET)
 
 
 def start_writing(bed: Bed, device: str, run: str, first: int) -> Writing:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from demo.bed import wait_for
+from demo.bed import StorageNode, wait_for
 from lab import Node
 from lab.checker import Verdict, check
 from lab.layout import CHECKOUT
 
 INTERVAL_MS = 5.0
-# After this a multipath client would be told; until then the initiator queues, and its user sees a pause only.
-REPLACEMENT_TIMEOUT_S = 120
 ENDS_WITHIN_S = 30.0
 
 
@@ -29,19 +27,13 @@ class Initiator:
         """Its own IQN."""
         return self.node.read_file("/etc/iscsi/initiatorname.iscsi").decode().strip().removeprefix("InitiatorName=")
 
-    def log_in(self) -> str:
-        """Log in; the path of the disk."""
+    def log_in(self, storage: StorageNode, target: str) -> str:
+        """Log in, set to what `storage` says an initiator of the target is to be; the path of the disk."""
         self.node.run(["modprobe", "--all", "iscsi_tcp", "sd_mod"])
         self.node.run(["mkdir", "-p", "/run/lock/iscsi"])
         self.node.start_service("iscsid", ["iscsid", "--foreground", "--no-pid-file"])
-        settings = {
-            "node.session.iscsi.DefaultTime2Wait": "0",
-            "node.session.timeo.replacement_timeout": str(REPLACEMENT_TIMEOUT_S),
-            "node.conn[0].timeo.login_timeout": "3",
-        }
-        self.node.run([*self._record, "-o", "new"])
-        for setting, value in settings.items():
-            self.node.run([*self._record, "-o", "update", "-n", setting, "-v", value])
+        for command in storage.api.get(f"/v1/targets/{target}/initiator-profile")["commands"]:
+            self.node.run(command)
         self.node.run([*self._record, "-l"])
         wait_for(lambda: bool(self._disks()), 10, "the initiator sees a disk")
         return f"/dev/{self._disks()[0]}"

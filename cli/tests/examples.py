@@ -78,6 +78,7 @@ READS = [
     _get("target show t1", "/v1/targets/t1"),
     _get("target foreign", "/v1/foreign-targets"),
     _get("target identity t1", "/v1/targets/t1/identity"),
+    _get("target initiator-profile t1", "/v1/targets/t1/initiator-profile"),
     _get("initiator-group list", "/v1/initiator-groups"),
     _get("initiator-group show g1", "/v1/initiator-groups/g1"),
     _get("discovery-auth show", "/v1/discovery-auth"),

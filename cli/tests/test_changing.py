@@ -220,7 +220,7 @@ def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path:
     file.write_text("s3cret-s3cret\n")
     other = tmp_path / "other"
     other.write_text("other-s3cret-s3cret\n")
-    no = {"is_ready": True, "is_split_brain": False, "differences": []}
+    no = {"is_ready": True, "is_split_brain": False, "differences": [], "settings": [], "commands": []}
     document = {"items": [], "next_page_token": None, **no, **job()}
     node.on(example.method, example.path, Reply(document))
 

@@ -192,3 +192,15 @@ def test_the_token_is_in_no_output(holdfast: Run, node: FakeNode, capsys: pytest
     holdfast("volume", "list")
 
     assert TOKEN not in "".join(capsys.readouterr())
+
+
+def test_a_profile_is_printed_as_a_script(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    setting = {"name": "node.x", "value": "0", "why": "at once"}
+    command = ["iscsiadm", "-m", "node", "-T", "iqn.2026-01.com.example:one two", "-n", "node.x", "-v", "0"]
+    profile = {"iqn": command[4], "settings": [setting], "commands": [command]}
+    node.on("GET", "/v1/targets/t1/initiator-profile", Reply(profile), Reply(profile))
+    assert holdfast("target", "initiator-profile", "t1") == 0
+    script = "# node.x = 0: at once\niscsiadm -m node -T 'iqn.2026-01.com.example:one two' -n node.x -v 0\n"
+    assert capsys.readouterr().out == script
+    assert holdfast("--json", "target", "initiator-profile", "t1") == 0
+    assert json.loads(capsys.readouterr().out) == profile

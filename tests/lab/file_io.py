@@ -27,7 +27,7 @@ def export(bed: Bed, initiator: Initiator) -> dict[str, str]:
     access = [{"initiator": initiator.name}]
     body = {"name": TARGET, "iqn": IQN, "portals": portals, "units": units, "access": access}
     bed.a.api.change("POST", "/v1/targets", body)
-    initiator.log_in()
+    initiator.log_in(bed.a, TARGET)
     wait_for(lambda: len(disks(bed)) == len(LUNS), 10, "the initiator sees both disks")
     found = disks(bed)
     return {name: found[lun] for name, lun in LUNS.items()}

@@ -34,7 +34,7 @@ def serving(lab: Lab, *, file_bytes: int | None = None) -> Iterator[tuple[Bed, s
     files.pair(bed, report)
     initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
     blocks.build(bed, report, initiator, file_bytes=file_bytes)
-    device = initiator.log_in()
+    device = initiator.log_in(bed.a, blocks.TARGET)
     yield bed, device
     initiator.log_out()
     end(bed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,21 @@ def identity(session: Session, name: str) -> None:
     session.show(found)
     if found["differences"]:
         raise CommandError(Exit.CONFLICT, f"target {name} is not the same everywhere")
+
+
+@target.command("initiator-profile")
+@click.argument("name")
+@immediate
+def initiator_profile(session: Session, name: str) -> None:
+    """Print what to run on an initiator before it logs in, so that it goes on at once after a takeover."""
+    found = session.get(url_path("targets", name, "initiator-profile"))
+    if session.as_json:
+        session.show(found)
+        return
+    for setting in found["settings"]:
+        click.echo(f"# {setting['name']} = {setting['value']}: {setting['why']}")
+    for command in found["commands"]:
+        click.echo(shlex.join(command))
 
 
 @target.command("close-session")

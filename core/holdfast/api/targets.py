@@ -120,6 +120,9 @@ def routes(targets: Targets, identity: TargetIdentity) -> tuple[Route, ...]:
     async def show_identity(call: Call) -> Any:
         return await identity.of(call.path["target"])
 
+    async def show_profile(call: Call) -> Any:
+        return await targets.initiator_profile(call.path["target"])
+
     async def create(call: Call) -> Started:
         body = call.body
         wanted = _document(body["name"], body, body["iqn"] or f"{IQN_PREFIX}:{body['name']}")
@@ -152,5 +155,6 @@ def routes(targets: Targets, identity: TargetIdentity) -> tuple[Route, ...]:
         ),
         Route("DELETE", one, "Remove a target.", delete, query=DestroyQuery, changes=True),
         Route("GET", f"{one}/identity", "How a target compares with the kernels of both nodes.", show_identity),
+        Route("GET", f"{one}/initiator-profile", "What its initiators are to be set to.", show_profile),
         Route("POST", f"{one}/close-session", "Close an initiator's sessions.", close, body=CloseSchema),
     )

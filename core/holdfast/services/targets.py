@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NotFoundError, Reason, named_in
 from holdfast.hooks.target import TargetSpec, TargetState
+from holdfast.planning.initiator_profile import InitiatorProfile, initiator_profile
 from holdfast.services.credentials import AccessWanted, forget, keep, without_references
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import (
@@ -144,6 +145,11 @@ class Targets:
     async def state(self, name: str) -> TargetState:
         """How much of a target is in this node's kernel."""
         return await self._drivers.target().state(await self._plans.target(await self._kept.get(name)))
+
+    async def initiator_profile(self, name: str) -> InitiatorProfile:
+        """What an initiator of this target is to be set to. Raises NotFoundError, UnsupportedError."""
+        spec = await self._plans.target(await self._kept.get(name))
+        return initiator_profile(spec.iqn, spec.portals)
 
     async def foreign(self) -> tuple[TargetSpec, ...]:
         """Targets in this node's kernel that nobody asked Holdfast for. They are left alone."""
