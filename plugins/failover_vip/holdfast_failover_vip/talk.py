@@ -147,13 +147,22 @@ class Talk(Senses, FenceArbiter):
         while True:
             await asyncio.sleep(CLIENTS_EVERY_S)
             for group in tuple(self._groups.values()):
-                if group.state.is_active:
-                    try:
-                        found = await group.refresh_clients()
-                    except HoldfastError as reason:
-                        log.debug("the clients of %s cannot be read: %s", group.plan.name, reason)
-                        continue
-                    self._send(Clients(group.plan.name, found[:500]))
+                await self._send_clients_of(group)
+
+    async def _send_clients_of(self, group: Group) -> None:
+        def is_served() -> bool:
+            return group.state.is_active and group.is_idle
+
+        if not is_served():
+            return
+        try:
+            found = await group.refresh_clients()
+        except HoldfastError as reason:
+            log.debug("the clients of %s cannot be read: %s", group.plan.name, reason)
+            return
+        # Read while the group was being let go, they are fewer than the partner has to wake.
+        if is_served():
+            self._send(Clients(group.plan.name, found[:500]))
 
     async def fence_peer(self, mirror: str) -> FenceAnswer:
         """See FenceArbiter."""
