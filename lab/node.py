@@ -17,6 +17,9 @@ from lab.topology import NodeSpec, Topology
 
 BOOT_WITHIN_S = 60.0
 
+MOST_OF_THE_PROCESSORS = -10
+"""A niceness: nine times the weight of what else runs on the machine."""
+
 
 class Node:
     """A node of a running lab. All calls block; all may be made from any thread."""

@@ -13,6 +13,7 @@ import pytest
 
 from lab import Lab, LabError
 from lab.layout import CHECKOUT
+from lab.node import MOST_OF_THE_PROCESSORS
 from tests.lab.product import note_untouched, note_used
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
@@ -24,7 +25,6 @@ FAILURES = CHECKOUT / ".lab-failures"
 LAST_LINES = 20
 KERNEL_THREAD = re.compile(r"^ *\d+ \S+ +\S+ +\d+:\d+ [ |\\_]*\[.*\]$")
 LINE_CHARACTERS = 300
-MOST_OF_THE_PROCESSORS = -10  # nine times the weight of another lab's nodes
 
 _outcome = pytest.StashKey[Lab | LabError]()
 _reports = pytest.StashKey[dict[str, pytest.TestReport]]()
