@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +108,7 @@ class Bed:
 
 
 @dataclass
-class Pair:
+class Pair(ABC):
     """A mirror of one volume on both nodes."""
 
     bed: Bed
@@ -142,16 +143,16 @@ class Pair:
         """Take them away again."""
         self.bed.remove_volumes(self.volume, f"{self.volume}-meta")
 
+    @abstractmethod
     def take_over_helper(self) -> None:
         """Let the kernel run this mirror's own program at events."""
-        raise NotImplementedError
 
     def specify(self) -> None:
         """Say on both nodes what the mirror is."""
 
+    @abstractmethod
     async def start(self) -> None:
         """Bring it up on both nodes, and make it equal without a sync: the volumes must be."""
-        raise NotImplementedError
 
     async def promote(self) -> None:
         """Make `a` Primary."""

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.bed import Bed, wait_for
 from lab import Lab, LabError
 from lab.layout import CHECKOUT
 from lab.node import MOST_OF_THE_PROCESSORS
 from tests.lab.product import note_untouched, note_used
+from tests.lab.serving import IN_SYNC_WITHIN_S, WELL, serving, states
 
 # A directory of its own: the lab that a developer has up by hand is none of the tests' business.
 # Several runs may go on side by side, each with a lab and some of the modules of its own, if who started them holds
@@ -150,3 +152,23 @@ def last_lines(place: Path, lines: int = LAST_LINES) -> Iterator[str]:
         kept = kept[-lines:]
         yield f"--- {path.relative_to(place)}\n"
         yield from (f"{line[:LINE_CHARACTERS]}\n" for line in kept)
+
+
+@pytest.fixture(scope="module")
+def served(lab_session: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Bed, str]]:
+    """A pair whose node a serves a group, and the disk at the initiator: a file of so many bytes as the module says."""
+    with serving(lab_session, file_bytes=getattr(request.module, "FILE_BYTES", None)) as made:
+        yield made
+
+
+@pytest.fixture
+def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
+    """The pair, in sync, served by node a. A module whose nodes serve no group has a `bed` of its own."""
+    wait_for(lambda: states(served[0]) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
+    return served[0]
+
+
+@pytest.fixture
+def device(served: tuple[Bed, str]) -> str:
+    """The disk of the pair that `bed` is, at the initiator."""
+    return served[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +21,15 @@ LOOK_WITHIN_S = 2.0
 
 WELL = ("active-sync", "standby-ok")
 
-# Each run writes where no other has: what an earlier one left there would look corrupt.
-_regions = itertools.count()
+# Each run writes where no other has on this disk: what an earlier one left there would look corrupt.
+_written: list[str] = []
 
 
 @contextmanager
 def serving(lab: Lab, *, file_bytes: int | None = None) -> Iterator[tuple[Bed, str]]:
     """A pair whose node a serves a group, and the disk at the initiator; `file_bytes` as for `blocks.build`."""
     bed = begin_anew(lab)
+    _written.clear()
     report = Report()
     files.pair(bed, report)
     initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
@@ -96,7 +96,8 @@ def serves(node: Node) -> bool:
 @contextmanager
 def written(bed: Bed, device: str, run: str, gap_at_most_ms: float) -> Iterator[Writing]:
     """Stamped writes go on all the while; afterwards none is lost, none failed, none waited for long."""
-    region = next(_regions)
+    region = len(_written)
+    _written.append(run)
     assert (region + 1) * blocks.REGION_BLOCKS * 4096 <= blocks.LUN_BYTES, "more runs than the disk has regions"
     writing = blocks.start_writing(bed, device, run, region * blocks.REGION_BLOCKS)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from demo.client import Refused
 from demo.files import POOL
 from demo.initiator import INTERVAL_MS
 from demo.report import Report
-from lab import Lab
 from tests.lab.serving import (
     IN_SYNC_WITHIN_S,
     RESETS_WITHIN_S,
@@ -25,7 +23,6 @@ from tests.lab.serving import (
     epochs,
     kill,
     move_back,
-    serving,
     state,
     states,
     takeovers,
@@ -42,25 +39,6 @@ KEPT_WITHIN_S = 15.0
 FILLER = "/var/lib/holdfast/filler"
 NEVER_PROMOTED_S = 8.0  # longer than a lone node waits before it judges itself alone
 WRITES_A_SECOND = 1000 / INTERVAL_MS
-
-
-@pytest.fixture(scope="module")
-def served(lab_session: Lab) -> Iterator[tuple[Bed, str]]:
-    """A pair whose node a serves a group, and the disk at the initiator."""
-    with serving(lab_session) as made:
-        yield made
-
-
-@pytest.fixture
-def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
-    """The pair, in sync, served by node a."""
-    wait_for(lambda: states(served[0]) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
-    return served[0]
-
-
-@pytest.fixture
-def device(served: tuple[Bed, str]) -> str:
-    return served[1]
 
 
 def documents(storage: StorageNode) -> Any:

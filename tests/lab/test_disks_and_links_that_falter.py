@@ -12,7 +12,6 @@ from demo import blocks
 from demo.bed import DAEMON, Bed, StorageNode, wait_for
 from demo.files import POOL
 from demo.report import Report
-from lab import Lab
 from tests.lab.serving import (
     IN_SYNC_WITHIN_S,
     STARTS_AGAIN_WITHIN_S,
@@ -21,7 +20,6 @@ from tests.lab.serving import (
     boot_again,
     kill,
     move_back,
-    serving,
     states,
     written,
 )
@@ -40,25 +38,6 @@ WAITED_FOR_AT_MOST_MS = 3000.0
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
 # Shorter and longer than what the monitor takes for a cut, in turn.
 DOWN_S, UP_S, TIMES = (0.3, 1.5), 1.0, 6
-
-
-@pytest.fixture(scope="module")
-def served(lab_session: Lab) -> Iterator[tuple[Bed, str]]:
-    """A pair whose node a serves a group, and the disk at the initiator."""
-    with serving(lab_session) as made:
-        yield made
-
-
-@pytest.fixture
-def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
-    """The pair, in sync, served by node a."""
-    wait_for(lambda: states(served[0]) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
-    return served[0]
-
-
-@pytest.fixture
-def device(served: tuple[Bed, str]) -> str:
-    return served[1]
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from demo import blocks
 from demo.bed import MONITOR, Bed, StorageNode, wait_for
-from lab import Lab
 from tests.lab.serving import (
     IN_SYNC_WITHIN_S,
     STARTS_AGAIN_WITHIN_S,
@@ -17,7 +14,6 @@ from tests.lab.serving import (
     boot_again,
     kill,
     move_back,
-    serving,
     state,
     states,
     written,
@@ -34,25 +30,6 @@ pytestmark = [
 FILE_BYTES = 320 << 20
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
 UNTOUCHED_AT_MOST_MS = 1000.0
-
-
-@pytest.fixture(scope="module")
-def served(lab_session: Lab) -> Iterator[tuple[Bed, str]]:
-    """A pair whose node a serves a group, and the disk at the initiator."""
-    with serving(lab_session, file_bytes=FILE_BYTES) as made:
-        yield made
-
-
-@pytest.fixture
-def bed(served: tuple[Bed, str], lab_bed: Lab) -> Bed:
-    """The pair, in sync, served by node a."""
-    wait_for(lambda: states(served[0]) == WELL, IN_SYNC_WITHIN_S, "node a serves and node b is ready")
-    return served[0]
-
-
-@pytest.fixture
-def device(served: tuple[Bed, str]) -> str:
-    return served[1]
 
 
 def in_sync(bed: Bed) -> tuple[bool, bool]:
