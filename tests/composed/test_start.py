@@ -83,4 +83,4 @@ async def test_it_starts_though_the_monitor_refuses_its_plan(
     monkeypatch.setattr("holdfast.testing.memory_failover.MemoryFailover.plan_written", refuses)
     async with node_a(world, directory, ports=ports) as a:
         assert (await a.get("/v1/node"))["node"] == "a"
-    assert "the monitor did not take the plan: the monitor failed: KeyError" in caplog.text
+    assert "the monitor has no plan with b: the monitor failed: KeyError" in caplog.text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from holdfast.compose.ground import Ground
 from holdfast.compose.services import Services
+from holdfast.errors import HoldfastError
 from holdfast.peer.client import PeerClient, PeerTimeouts
 from holdfast.peer.identity import Identity
 from holdfast.peer.pairing import Pairing
@@ -14,6 +16,8 @@ from holdfast.peer.partner import Partner, PartnerFile
 from holdfast.peer.server import CallContext, PeerServer
 from holdfast.services.nodes import Nodes
 from holdfast.services.partner import PeerHandler
+
+log = logging.getLogger(__name__)
 
 
 class PartnerSide:
@@ -54,11 +58,15 @@ class PartnerSide:
     async def serve(self, partner: Partner) -> None:
         """Answer a partner from now on, and give the monitor a plan with it.
 
-        Raises UnavailableError when the peer port can't be opened.
+        A plan that cannot be made, or that the monitor refuses, is told as drift at each pass of the reconciler, and no
+        reason to be without a daemon. Raises UnavailableError when the peer port can't be opened.
         """
         await self.server.start(partner)
         if self._ground.drivers.has("failover"):
-            await self._ground.plans.write_if_possible()
+            try:
+                await self._ground.plans.write()
+            except HoldfastError as reason:
+                log.warning("the monitor has no plan with %s: %s", partner.node, reason)
 
 
 def _in_job_of_caller(handler: PeerHandler) -> Callable[[dict[str, Any], CallContext], Awaitable[Any]]:

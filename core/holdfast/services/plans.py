@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast.errors import RefusedError, UnavailableError
+from holdfast.errors import UnavailableError
 from holdfast.hooks.failover import Link, MonitorPlan
 from holdfast.hooks.replication import MirrorSpec
 from holdfast.hooks.target import InitiatorAccess, LogicalUnit, Portal, TargetSpec
@@ -246,8 +246,8 @@ class Plans:
             await self._drivers.failover().plan_written()
 
     async def write_if_possible(self) -> None:
-        """The same, where a monitor that does not take it is no reason to stop: it reads the plan at its start."""
+        """The same, where a monitor that is away is no reason to stop: it reads the plan at its start."""
         try:
             await self.write()
-        except (UnavailableError, RefusedError) as reason:
+        except UnavailableError as reason:
             log.warning("the monitor did not take the plan: %s", reason)

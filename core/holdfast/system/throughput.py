@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
@@ -91,9 +92,14 @@ def _serve(listener: socket.socket, receiver: str, word: bytes) -> None:
             return  # nobody came in time, or nobody is waited for any more
         # Who comes may break off at any moment. The receiver tells what it got, or that it got nothing.
         with connection, contextlib.suppress(OSError):
-            if comes_from == receiver and _has_word(connection, word):
+            if _same(comes_from, receiver) and _has_word(connection, word):
                 _send(connection)
                 return
+
+
+def _same(comes_from: str, receiver: str) -> bool:
+    # The kernel writes an address in one form only, and that of a link with its interface: "fe80::1%eth0".
+    return ip_address(comes_from.partition("%")[0]) == ip_address(receiver.partition("%")[0])
 
 
 def _has_word(connection: socket.socket, word: bytes) -> bool:

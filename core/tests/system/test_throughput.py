@@ -27,6 +27,11 @@ async def test_a_burst_arrives_at_some_rate_within_its_bounds() -> None:
     assert time.monotonic() - began_s < BOUND_S
 
 
+async def test_an_address_is_the_same_in_whatever_form_it_is_written() -> None:
+    rate = await send_burst("::1", PORT, "0:0:0:0:0:0:0:1", lambda word: receive_burst("::1", "::1", PORT, word))
+    assert rate > 1024 * 1024
+
+
 async def test_who_has_not_the_word_gets_nothing() -> None:
     async def ask(word: str) -> bytes:
         def steal() -> bytes:

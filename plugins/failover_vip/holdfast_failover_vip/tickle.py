@@ -17,9 +17,8 @@ from holdfast_failover_vip.icmp import internet_checksum
 
 _log = logging.getLogger(__name__)
 
-AGAIN_AFTER_S = (0.55, 1.1)
-"""Linux answers such a segment at most every 500 ms on a socket. Frames are lost most easily just after an address has
-moved, and a client that is never woken asks by itself only after five seconds (open-iscsi's noop_out_interval)."""
+AGAIN_AFTER_S = 0.55
+"""Linux answers such a segment at most every 500 ms on a socket."""
 _ACK = 0x10
 _WINDOW = 1234
 
@@ -50,7 +49,7 @@ def send_tickle(virtual_address: str, port: int, client_address: str, client_por
 
 
 async def tickle(virtual_addresses: Iterable[str], port: int, clients: Iterable[tuple[str, int]]) -> None:
-    """Wake each old connection at once and twice more; what cannot be sent is logged and passed over.
+    """Wake each old connection at once and a second time later; what cannot be sent is logged and passed over.
 
     `clients` are the connections that the old active node had: never name a new one, some initiators loop when
     they are disturbed while they log in. Which virtual address a client used is not known, so each is tried; a
@@ -68,9 +67,8 @@ async def tickle(virtual_addresses: Iterable[str], port: int, clients: Iterable[
         return
     with _raw() as sending:
         _send_all(sending, packets)
-        for pause_s in AGAIN_AFTER_S:
-            await asyncio.sleep(pause_s)
-            _send_all(sending, packets)
+        await asyncio.sleep(AGAIN_AFTER_S)
+        _send_all(sending, packets)
 
 
 def _send_all(sending: socket.socket, packets: list[tuple[bytes, str]]) -> None:
