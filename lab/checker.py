@@ -40,42 +40,62 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Write:
+    word: str
     sequence: int
     lba: int
     time_s: float
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a block held when it was looked at; `sequence` is None for a blank one."""
+
+    lba: int
+    sequence: int | None
+    is_corrupt: bool = False
 
 
 def check(log: Iterable[str], readback: Iterable[str]) -> Verdict:
     """Compare what was acknowledged with what the blocks hold.
 
     A block must hold the last acknowledged write to it, or a later one that was at least issued:
-    a write without an answer may have arrived or not.
+    a write without an answer may have arrived or not. That holds in the end, and for each block that the writer
+    looked at before it wrote there again: what was acknowledged by then counts.
     Raises ValueError for a line that lab.writer does not print.
     """
-    events = _parse_log(log)
-    issued = events["issue"]
-    acked = events["ack"]
+    said = _parse(log)
+    issued = [each for each in said if isinstance(each, _Write) and each.word == "issue"]
+    acked = [each for each in said if isinstance(each, _Write) and each.word == "ack"]
     last_acked: dict[int, int] = {}
-    for write in acked:
-        last_acked[write.lba] = max(write.sequence, last_acked.get(write.lba, 0))
     sequences: dict[int, set[int]] = {}
-    for write in issued:
-        sequences.setdefault(write.lba, set()).add(write.sequence)
-    lost: list[Loss] = []
-    corrupt: list[int] = []
+    lost: dict[Loss, None] = {}
+    corrupt: dict[int, None] = {}
     seen: set[int] = set()
-    for lba, found in _parse_readback(readback):
-        seen.add(lba)
-        wanted = last_acked.get(lba, 0)
-        if found == _CORRUPT or (found is not None and found not in sequences.get(lba, set())):
-            corrupt.append(lba)
-        elif (found or 0) < wanted:
-            lost.append(Loss(lba, wanted, found))
+
+    def look(found: _Found) -> None:
+        wanted = last_acked.get(found.lba, 0)
+        if found.is_corrupt or (found.sequence is not None and found.sequence not in sequences.get(found.lba, set())):
+            corrupt[found.lba] = None
+        elif (found.sequence or 0) < wanted:
+            lost[Loss(found.lba, wanted, found.sequence)] = None
+
+    for each in said:
+        if isinstance(each, _Found):
+            look(each)
+        elif each.word == "issue":
+            sequences.setdefault(each.lba, set()).add(each.sequence)
+        elif each.word == "ack":
+            last_acked[each.lba] = max(each.sequence, last_acked.get(each.lba, 0))
+    for each in _parse(readback):
+        if not isinstance(each, _Found):
+            raise ValueError(f"not a line of the read-back: {each}")
+        seen.add(each.lba)
+        look(each)
     gap_s, gap_started_s = _longest_gap(issued, acked)
     return Verdict(
         issued=len(issued),
         acknowledged=len(acked),
-        failed=tuple(sorted(write.sequence for write in events["fail"])),
+        failed=tuple(sorted(each.sequence for each in said if isinstance(each, _Write) and each.word == "fail")),
         lost=tuple(lost),
         corrupt=tuple(corrupt),
         unchecked=tuple(sorted(set(last_acked) - seen)),
@@ -98,34 +118,20 @@ def _longest_gap(issued: list[_Write], acked: list[_Write]) -> tuple[float, floa
     return max(gaps, key=lambda gap: gap[0])
 
 
-_CORRUPT = -1
-
-
-def _parse_readback(lines: Iterable[str]) -> list[tuple[int, int | None]]:
-    found: list[tuple[int, int | None]] = []
-    for line in lines:
-        match line.split():
-            case ["holds", lba, sequence]:
-                found.append((int(lba), int(sequence)))
-            case ["blank", lba]:
-                found.append((int(lba), None))
-            case ["corrupt", lba] | ["unreadable", lba, _]:
-                found.append((int(lba), _CORRUPT))
-            case []:
-                pass
-            case _:
-                raise ValueError(f"not a line of the read-back: {line!r}")
-    return found
-
-
-def _parse_log(lines: Iterable[str]) -> dict[str, list[_Write]]:
-    events: dict[str, list[_Write]] = {"issue": [], "ack": [], "fail": []}
+def _parse(lines: Iterable[str]) -> list[_Write | _Found]:
+    said: list[_Write | _Found] = []
     for line in lines:
         match line.split():
             case [("issue" | "ack") as word, sequence, lba, time_s] | ["fail" as word, sequence, lba, time_s, _]:
-                events[word].append(_Write(int(sequence), int(lba), float(time_s)))
+                said.append(_Write(word, int(sequence), int(lba), float(time_s)))
+            case ["holds", lba, sequence]:
+                said.append(_Found(int(lba), int(sequence)))
+            case ["blank", lba]:
+                said.append(_Found(int(lba), None))
+            case ["corrupt", lba] | ["unreadable", lba, _]:
+                said.append(_Found(int(lba), None, is_corrupt=True))
             case ["end", _] | []:
                 pass
             case _:
-                raise ValueError(f"not a line of the writer: {line!r}")
-    return events
+                raise ValueError(f"not a line of lab.writer: {line!r}")
+    return said

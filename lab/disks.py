@@ -41,7 +41,7 @@ def _fits(topology: Topology, memory: Path) -> bool:
 
 def total_mib(topology: Topology) -> int:
     """What the disks of all nodes can grow to."""
-    return sum(disk.size_mib for node in topology.nodes.values() for disk in node.disks)
+    return sum(disk.most_mib for node in topology.nodes.values() for disk in node.disks)
 
 
 def create(layout: Layout, node: NodeSpec) -> None:

@@ -23,8 +23,13 @@ def enter(namespace: str) -> None:
             raise OSError(code, f"cannot enter network namespace {namespace}: {os.strerror(code)}")
 
 
-def socket_in(namespace: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """An unconnected IPv4 socket that belongs to the namespace, usable from any thread.
+def socket_in(
+    namespace: str,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+    family: socket.AddressFamily = socket.AF_INET,
+    protocol: int = 0,
+) -> socket.socket:
+    """An unconnected socket that belongs to the namespace, usable from any thread.
 
     A socket stays in the namespace of the thread that made it (setns(2)).
     """
@@ -34,7 +39,7 @@ def socket_in(namespace: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> s
     def make() -> None:
         try:
             enter(namespace)
-            made.append(socket.socket(socket.AF_INET, kind))
+            made.append(socket.socket(family, kind, protocol))
         except OSError as reason:
             failed.append(reason)
 

@@ -42,6 +42,13 @@ class Disk:
     size_mib: int
     filesystem: str | None = None
     mount: str | None = None
+    written_mib: int | None = None
+    """How much of it is ever written, where that is less than all; only that takes room on the host."""
+
+    @property
+    def most_mib(self) -> int:
+        """What its file can grow to."""
+        return self.size_mib if self.written_mib is None else self.written_mib
 
 
 @dataclass(frozen=True)

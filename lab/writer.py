@@ -7,7 +7,8 @@ Run in the initiator, so that the acknowledgements are recorded outside the node
 
 One line a fact, times in seconds of CLOCK_MONOTONIC:
 `issue SEQUENCE LBA TIME`, `ack SEQUENCE LBA TIME`, `fail SEQUENCE LBA TIME ERRNO`, `end TIME`, and
-with --verify `holds LBA SEQUENCE`, `blank LBA`, `corrupt LBA`, `unreadable LBA ERRNO`.
+with --verify `holds LBA SEQUENCE`, `blank LBA`, `corrupt LBA`, `unreadable LBA ERRNO`. These four are also said of
+each block that is about to be written again: a write that was lost must not be hidden by the next one to its place.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class Writer:
     a time: which of them stays would be anybody's guess.
     """
 
-    def __init__(self, device: str, run: str, first: int, blocks: int, threads: int) -> None:
-        """Open the device for direct, synchronous writes."""
+    def __init__(self, device: str, run: str, first: int, blocks: int, threads: int, *, after: int = 0) -> None:
+        """Open the device for direct, synchronous writes. `after` is the last sequence of the run so far."""
         self.failures = 0
         self._device = os.open(device, os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
         self._run = run
         self._first = first
         self._blocks = blocks
+        self._after = after
         self._is_stopping = False
         self._work: queue.SimpleQueue[Stamp | None] = queue.SimpleQueue()
         self._busy: set[int] = set()
@@ -58,9 +60,9 @@ class Writer:
         for thread in self._threads:
             thread.start()
         started = time.monotonic()
-        sequence = 0
+        sequence = self._after
         while True:
-            due = started + sequence * interval_s
+            due = started + (sequence - self._after) * interval_s
             if seconds is not None and due - started >= seconds:
                 break
             self._sleep_until(due)
@@ -90,6 +92,8 @@ class Writer:
         while stamp := self._work.get():
             if self._is_stopping:
                 continue  # after a long stall thousands wait here, and nobody waits for them
+            if stamp.sequence > self._blocks:  # it has been round
+                _say(_look(self._device, buffer, self._run, stamp.lba))
             buffer[:] = encode(stamp)
             # Said before it is done: a write that nobody answers may still have arrived.
             _say(f"issue {stamp.sequence} {stamp.lba} {time.monotonic():.6f}")
@@ -111,20 +115,21 @@ def verify(device: str, run: str, first: int, blocks: int) -> None:
     handle = os.open(device, os.O_RDONLY | os.O_DIRECT)
     buffer = mmap.mmap(-1, BLOCK_BYTES)
     for lba in range(first, first + blocks):
-        try:
-            os.preadv(handle, [buffer], lba * BLOCK_BYTES)
-            stamp = decode(buffer[:])
-        except OSError as reason:
-            _say(f"unreadable {lba} {reason.errno}")
-        except ValueError:
-            _say(f"corrupt {lba}")
-        else:
-            if stamp is None:
-                _say(f"blank {lba}")
-            elif stamp.lba != lba or stamp.run != run:
-                _say(f"corrupt {lba}")
-            else:
-                _say(f"holds {lba} {stamp.sequence}")
+        _say(_look(handle, buffer, run, lba))
+
+
+def _look(device: int, buffer: mmap.mmap, run: str, lba: int) -> str:
+    """What a block holds."""
+    try:
+        os.preadv(device, [buffer], lba * BLOCK_BYTES)
+        stamp = decode(buffer[:])
+    except OSError as reason:
+        return f"unreadable {lba} {reason.errno}"
+    except ValueError:
+        return f"corrupt {lba}"
+    if stamp is None:
+        return f"blank {lba}"
+    return f"corrupt {lba}" if stamp.lba != lba or stamp.run != run else f"holds {lba} {stamp.sequence}"
 
 
 def _say(line: str) -> None:
@@ -140,6 +145,7 @@ def main() -> int:
     parser.add_argument("--run", required=True, help="up to 16 letters; tells this run's blocks from older ones")
     parser.add_argument("--first", type=int, default=0, help="first block of the region")
     parser.add_argument("--blocks", type=int, default=4096, help="blocks of 4 KiB in the region")
+    parser.add_argument("--after", type=int, default=0, help="last sequence that an earlier part of the run issued")
     parser.add_argument("--interval-ms", type=float, default=10.0)
     parser.add_argument("--seconds", type=float, help="default: until SIGTERM")
     parser.add_argument("--threads", type=int, default=32, help="writes under way at most")
@@ -154,6 +160,7 @@ def main() -> int:
         arguments.first,
         arguments.blocks,
         arguments.threads,
+        after=arguments.after,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: writer.stop())

@@ -77,7 +77,31 @@ def test_a_run_that_ends_in_a_stall_shows_it() -> None:
 
 
 def test_a_line_nobody_printed_is_refused() -> None:
-    with pytest.raises(ValueError, match="not a line of the writer"):
+    with pytest.raises(ValueError, match=r"not a line of lab\.writer"):
         check(["ack 1"], [])
-    with pytest.raises(ValueError, match="not a line of the read-back"):
+    with pytest.raises(ValueError, match=r"not a line of lab\.writer"):
         check([], ["holds 1"])
+    with pytest.raises(ValueError, match="not a line of the read-back"):
+        check(LOG, [*GOOD, "ack 3 0 10.415"])
+
+
+# Block 1 is looked at and written again: whatever was lost of it is not there to be read back in the end.
+AGAIN = ["issue 4 1 10.450", "ack 4 1 10.460"]
+GOOD_AGAIN = ["holds 0 3", "holds 1 4"]
+
+
+def test_a_block_that_was_sound_before_it_was_written_again_is_clean() -> None:
+    assert check([*LOG, "holds 1 2", *AGAIN], GOOD_AGAIN).is_clean
+
+
+@pytest.mark.parametrize(
+    ("line", "lost", "corrupt"),
+    [("blank 1", (Loss(1, 2, None),), ()), ("holds 1 4", (), (1,)), ("unreadable 1 5", (), (1,))],
+    ids=["lost", "a write that was issued only later", "read error"],
+)
+def test_what_was_wrong_with_a_block_before_it_was_written_again_is_found(
+    line: str, lost: tuple[Loss, ...], corrupt: tuple[int, ...]
+) -> None:
+    verdict = check([*LOG, line, *AGAIN], GOOD_AGAIN)
+    assert (verdict.lost, verdict.corrupt) == (lost, corrupt)
+    assert check([*LOG, *AGAIN], GOOD_AGAIN).is_clean  # nobody looked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,11 @@ def test_disks_whose_memory_is_gone_are_made_anew(
     layout.disks.readlink().rmdir()
     disks.place(layout, topology, memory)
     assert make(layout, topology).exists()
+
+
+def test_of_a_disk_that_is_written_in_part_only_that_part_counts(topology: Topology) -> None:
+    whole = disks.total_mib(topology)
+    [state, data] = topology.nodes["a"].disks
+    part = replace(topology.nodes["a"], disks=(state, replace(data, size_mib=1 << 20, written_mib=100)))
+    less = replace(topology, nodes={**topology.nodes, "a": part})
+    assert disks.total_mib(less) == whole - data.size_mib + 100
