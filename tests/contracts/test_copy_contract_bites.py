@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import DeniedError, HoldfastError, SystemCommandError, UnavailableError
-from holdfast.hooks.replication import AgentSpec, CopyProgress, CopyResult, CopyRun, RemoteReplica, ReplicaShare
+from holdfast.hooks.copying import CopyAction, CopyOptions, CopyPreview, Tls
+from holdfast.hooks.replication import (
+    AgentSpec,
+    CopyNote,
+    CopyProgress,
+    CopyResult,
+    CopyRun,
+    RemoteReplica,
+    ReplicaShare,
+)
 from holdfast.testing.copy import CopyContract, open_bench
 from holdfast.testing.memory_copy import Count, MemoryCopyDriver
 from holdfast.testing.trees import Entry, acl, differences, make_tree, read_tree
@@ -276,13 +285,13 @@ class RepairsInsteadOfVerifying(MemoryCopyDriver):
 
 class AddsReplicas(MemoryCopyDriver):
     async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
-        old = self.network.agents.get(spec, {})
+        old = self.network.agents.get((spec.address, spec.port), {})
         await super().start_agent(spec, (*old.values(), *replicas))
 
 
 class KeepsOldPasswords(MemoryCopyDriver):
     async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
-        old = self.network.agents.get(spec, {})
+        old = self.network.agents.get((spec.address, spec.port), {})
         kept = (replace(r, password=old[r.name].password) if r.name in old else r for r in replicas)
         await super().start_agent(spec, tuple(kept))
 
@@ -305,7 +314,8 @@ class StaysOnTheOldPort(MemoryCopyDriver):
         old = self.spec
         await super().start_agent(spec, replicas)
         if old is not None and old != spec:
-            self.network.agents[old] = self.network.agents[spec]
+            where = spec.address, spec.port
+            self.network.agents[old.address, old.port] = self.network.agents[where]
 
 
 class CutsCopiesWhenItChanges(MemoryCopyDriver):
@@ -346,7 +356,205 @@ class BrowsesNothing(MemoryCopyDriver):
         return ()
 
 
+class ForgetsNotes(MemoryCopyDriver):
+    async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
+        self.admit(run)
+
+
+class KeepsTheFirstNote(MemoryCopyDriver):
+    async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
+        self.network.notes[run.agent.address, run.agent.port].setdefault(self.admit(run).name, note)
+
+
+class LaysNotesIntoTheCopy(MemoryCopyDriver):
+    def admit(self, run: CopyRun) -> ReplicaShare:
+        share = super().admit(run)
+        Path(share.path, ".note").write_text(run.user)
+        return share
+
+
+class TakesNotesFromEverybody(MemoryCopyDriver):
+    async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
+        self.replicas_of(run.agent)
+        self.network.notes[run.agent.address, run.agent.port][run.replica] = note
+
+
+class LosesNotesWhenItChanges(MemoryCopyDriver):
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        await self.stop_agent()
+        await super().start_agent(spec, replicas)
+
+
+class KeepsNotesOfWhatIsGone(MemoryCopyDriver):
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        old = await self.read_notes()
+        await super().start_agent(spec, replicas)
+        self.network.notes[spec.address, spec.port] = dict(old)
+
+
+class KeepsNotesWithoutAnAgent(MemoryCopyDriver):
+    last: Mapping[str, CopyNote] = {}
+
+    async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
+        await super().leave_note(run, note)
+        self.last = await super().read_notes()
+
+    async def read_notes(self) -> Mapping[str, CopyNote]:
+        return self.last
+
+
+class KnowsNoTls(MemoryCopyDriver):
+    def greet(self, source: Tls | None, agent: Tls | None) -> None:
+        if source or agent:
+            raise UnavailableError("wrong version number")
+
+
+class AnswersInClear(MemoryCopyDriver):
+    def greet(self, source: Tls | None, agent: Tls | None) -> None:
+        if source is not None:
+            super().greet(source, agent)
+
+
+class GoesOnInClear(MemoryCopyDriver):
+    def greet(self, source: Tls | None, agent: Tls | None) -> None:
+        if agent is not None:
+            super().greet(source, agent)
+
+
+class TrustsEverySource(MemoryCopyDriver):
+    def greet(self, source: Tls | None, agent: Tls | None) -> None:
+        trusted = source.trusted if source else ()
+        own = Path(source.certificate_file).read_text() if source else ""
+        super().greet(source, replace(agent, trusted=(*agent.trusted, *trusted, own)) if agent else agent)
+
+
+class TrustsEveryAgent(MemoryCopyDriver):
+    def greet(self, source: Tls | None, agent: Tls | None) -> None:
+        shown = Path(agent.certificate_file).read_text() if agent else ""
+        super().greet(replace(source, trusted=(shown,)) if source else source, agent)
+
+
+class LooksAtNoDate(MemoryCopyDriver):
+    def believes(self, one: Tls, other: Tls) -> bool:
+        return Path(other.certificate_file).read_text() in one.trusted
+
+
+class TrustsForGood(MemoryCopyDriver):
+    trusted: tuple[str, ...] = ()
+
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        if spec.tls is not None:
+            self.trusted = (*self.trusted, *spec.tls.trusted)
+            spec = replace(spec, tls=replace(spec.tls, trusted=self.trusted))
+        await super().start_agent(spec, replicas)
+
+
+class StaysEncrypted(MemoryCopyDriver):
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        tls = spec.tls or (self.spec.tls if self.spec else None)
+        await super().start_agent(replace(spec, tls=tls), replicas)
+
+
+class ForgetsTheFormerPassword(MemoryCopyDriver):
+    async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
+        await super().start_agent(spec, tuple(replace(share, former_password=None) for share in replicas))
+
+
+class CopiesTheExcluded(MemoryCopyDriver):
+    def excluded(self, options: CopyOptions, tree: dict[bytes, Entry]) -> dict[bytes, Entry]:
+        return {}
+
+
+class DeletesTheExcluded(MemoryCopyDriver):
+    def delete_extra(self, wanted: dict[bytes, Entry], replica: Path, count: Count) -> None:
+        own = {name: entry for name, entry in wanted.items() if not name.startswith((b"theirs", b"cache"))}
+        super().delete_extra(own, replica, count)
+
+
+class DeletesUnasked(MemoryCopyDriver):
+    async def copy(self, run: CopyRun, progress: Progress) -> CopyResult:
+        return await super().copy(replace(run, options=replace(run.options, is_deleting=True)), progress)
+
+
+class RefusesEveryEmptySource(MemoryCopyDriver):
+    async def copy(self, run: CopyRun, progress: Progress) -> CopyResult:
+        self.refuse_to_empty(read_tree(Path(run.source)), Path(self.admit(run).path))
+        return await super().copy(run, progress)
+
+
+class KnowsNoLimit(MemoryCopyDriver):
+    def limit(self, run: CopyRun) -> int | None:
+        return None
+
+
+class PassesOverTheReplicasLimit(MemoryCopyDriver):
+    def limit(self, run: CopyRun) -> int | None:
+        return run.options.bandwidth_bytes_s
+
+
+class CompressesNothing(MemoryCopyDriver):
+    def on_the_wire(self, options: CopyOptions, literal_bytes: int) -> int:
+        return literal_bytes
+
+
+class StartsOver(MemoryCopyDriver):
+    def keep_partial(self, key: tuple[str, bytes], content: bytes) -> None:
+        return
+
+
+class LooksAheadByCopying(MemoryCopyDriver):
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        seen = await super().preview(run, most=most)
+        await self.copy(run, lambda record: None)
+        return seen
+
+
+class CountsWhatItNames(MemoryCopyDriver):
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        seen = await super().preview(run, most=most)
+        deleted = sum(change.action is CopyAction.DELETE for change in seen.changes[1:])
+        return replace(seen, files_deleted=deleted)
+
+
+class NamesAll(MemoryCopyDriver):
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        return await super().preview(run, most=10**6)
+
+
+class LooksAheadWithoutRules(MemoryCopyDriver):
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        return await super().preview(replace(run, options=CopyOptions()), most=most)
+
+
+class LooksAheadForAnybody(MemoryCopyDriver):
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        share = self.replicas_of(run.agent)[run.replica]
+        return await super().preview(replace(run, password=share.password), most=most)
+
+
 FAULTS: dict[type[MemoryCopyDriver], str] = {
+    KnowsNoTls: "test_an_encrypted_copy_is_equal",
+    AnswersInClear: "test_an_encrypted_agent_answers_nobody_in_clear",
+    GoesOnInClear: "test_an_agent_in_clear_is_not_taken_for_an_encrypted_one",
+    TrustsEverySource: "test_a_source_whose_certificate_is_not_trusted_is_denied",
+    TrustsEveryAgent: "test_an_agent_whose_certificate_is_not_trusted_is_denied",
+    LooksAtNoDate: "test_an_expired_certificate_is_denied_though_it_is_trusted",
+    TrustsForGood: "test_who_is_trusted_changes_at_once",
+    StaysEncrypted: "test_an_agent_changes_between_encrypted_and_clear",
+    ForgetsTheFormerPassword: "test_the_former_password_is_taken_too_until_it_is_gone",
+    CopiesTheExcluded: "test_what_is_excluded_is_not_copied",
+    DeletesTheExcluded: "test_what_is_excluded_is_left_alone_in_the_replica",
+    DeletesUnasked: "test_without_deleting_the_surplus_stays_and_is_no_difference",
+    RefusesEveryEmptySource: "test_without_deleting_an_empty_source_is_copied",
+    KnowsNoLimit: "test_a_limited_copy_takes_its_time",
+    PassesOverTheReplicasLimit: "test_a_copy_keeps_to_the_limit_of_its_replica",
+    CompressesNothing: "test_a_compressed_copy_is_equal_and_less_crosses",
+    StartsOver: "test_a_copy_cut_in_a_large_file_goes_on_from_there",
+    LooksAheadByCopying: "test_a_preview_tells_what_a_copy_would_do_and_does_nothing",
+    CountsWhatItNames: "test_a_preview_names_as_many_as_are_wanted_and_counts_all",
+    NamesAll: "test_a_preview_names_as_many_as_are_wanted_and_counts_all",
+    LooksAheadWithoutRules: "test_a_preview_keeps_to_the_rules",
+    LooksAheadForAnybody: "test_a_preview_is_stopped_by_what_stops_a_copy",
     ForgetsTheOwner: "test_a_first_copy_is_equal_in_every_attribute",
     ForgetsTheMode: "test_a_first_copy_is_equal_in_every_attribute",
     ForgetsExtendedAttributes: "test_a_first_copy_is_equal_in_every_attribute",
@@ -383,6 +591,13 @@ FAULTS: dict[type[MemoryCopyDriver], str] = {
     IgnoresTheSample: "test_changed_content_with_the_old_time_is_told_if_it_is_sampled",
     LooksAtTheSampleOnly: "test_each_difference_in_metadata_is_told_by_its_path",
     RepairsInsteadOfVerifying: "test_a_verification_changes_nothing",
+    ForgetsNotes: "test_the_newest_note_lies_with_its_replica",
+    KeepsTheFirstNote: "test_the_newest_note_lies_with_its_replica",
+    LaysNotesIntoTheCopy: "test_the_newest_note_lies_with_its_replica",
+    TakesNotesFromEverybody: "test_who_may_not_copy_leaves_no_note",
+    LosesNotesWhenItChanges: "test_a_note_stays_while_the_agent_is_changed",
+    KeepsNotesOfWhatIsGone: "test_a_note_goes_with_its_replica",
+    KeepsNotesWithoutAnAgent: "test_notes_go_with_the_agent",
     AddsReplicas: "test_an_agent_offers_exactly_its_replicas",
     KeepsOldPasswords: "test_a_changed_password_counts_at_once",
     RefusesToStartTwice: "test_starting_the_agent_again_is_success",

@@ -9,20 +9,21 @@ from functools import partial
 
 import pytest
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, RefusedError
 from holdfast.hooks.failover import (
     Decision,
     FailoverDriver,
     GroupPlan,
     GroupState,
     GroupStatus,
-    Link,
     MonitorPlan,
     MonitorStatus,
     Unmet,
 )
+from holdfast.hooks.forecast import Forecast
+from holdfast.hooks.links import Link
 from holdfast.testing.failover import FailoverBed, FailoverContract
-from holdfast.testing.memory_failover import FailoverPair, MemoryFailover
+from holdfast.testing.memory_failover import FailoverPair, MemoryFailover, Served
 from holdfast.values import Secret
 
 LINKS = tuple(Link(f"link-{n}", f"eth{n}", f"192.0.2.{n}", f"192.0.2.{n + 8}") for n in (1, 2))
@@ -37,7 +38,7 @@ class MemoryBed(FailoverBed):
     def __init__(self, kind: type[MemoryFailover] = MemoryFailover) -> None:
         self.pair = FailoverPair()
         self._plans = {
-            node: MonitorPlan(1, node, partner, Secret("0b" * 32), LINKS, "192.0.2.254", (), ())
+            node: MonitorPlan(2, node, partner, Secret("0b" * 32), LINKS, ("192.0.2.254",), (), ())
             for node, partner in (("a", "b"), ("b", "a"))
         }
         self._drivers = {node: kind(self.pair, node, partial(self.plan, node)) for node in self._plans}
@@ -166,6 +167,25 @@ class MovesWhatIsStopped(MemoryFailover):
             await super().switch_over(group, to=to, deadline_s=deadline_s)
 
 
+class TellsNoTimes(MemoryFailover):
+    async def decisions(self, *, after: int = 0) -> tuple[tuple[int, Decision], ...]:
+        return tuple((number, replace(each, timeline_ms={})) for number, each in await super().decisions(after=after))
+
+
+class ForgetsMaintenance(MemoryFailover):
+    async def plan_written(self) -> None:
+        self._need_monitor()
+        self.pair.adopt(self.node, replace(self.read_plan(), in_maintenance=()))
+
+
+class StopsServingInMaintenance(MemoryFailover):
+    async def plan_written(self) -> None:
+        await super().plan_written()
+        for name, served in self.pair.groups.items():
+            if served.active in self.pair.in_maintenance():
+                self.pair.serve(name, "b" if served.active == "a" else "a")
+
+
 class RemembersWhileDead(MemoryFailover):
     async def status(self) -> MonitorStatus:
         before = set(self.pair.dead_monitors)
@@ -200,6 +220,40 @@ class GrantsAnything(MemoryFailover):
         if confirm != name:
             await super().grant_promotion(name, confirm=confirm)
         self.pair.go_alone(name, self.node)
+
+
+class ForeseesByMoving(MemoryFailover):
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        told = await super().forecast(group)
+        self.pair.serve(group, "b")
+        self.pair.serve(group, "a")
+        return told
+
+
+class ForeseesOnce(MemoryFailover):
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        first = MemoryFailover(MemoryBed().pair, self.node, self.read_plan)
+        first.pair.groups[group] = Served("a", 1, {"a": GroupState.ACTIVE_SYNC, "b": GroupState.STANDBY_OK})
+        return await first.forecast(group)
+
+
+class HidesWhatStandsInTheWay(MemoryFailover):
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        return tuple(replace(told, blockers=()) for told in await super().forecast(group))
+
+
+class ForeseesWhileDead(MemoryFailover):
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        self.pair.dead_monitors.discard(self.node)
+        return await super().forecast(group)
+
+
+class ForeseesAnything(MemoryFailover):
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        try:
+            return await super().forecast(group)
+        except RefusedError:
+            return ()
 
 
 class NumbersDecisionsAnew(MemoryFailover):
@@ -247,11 +301,20 @@ FAULTY: list[tuple[type[MemoryFailover], str]] = [
     (MovesOnlyWhatItServes, "test_a_group_can_be_moved_from_either_node_and_back"),
     (DropsTheGroupOnABadMove, "test_a_move_to_a_node_that_is_none_is_refused_and_nothing_moves"),
     (MovesWhatIsStopped, "test_a_stopped_group_does_not_move"),
+    (TellsNoTimes, "test_who_hands_a_group_over_tells_how_long_nobody_served_it"),
+    (ForgetsMaintenance, "test_a_node_in_maintenance_begins_to_serve_nothing"),
+    (ForgetsMaintenance, "test_a_node_in_maintenance_is_handed_nothing_and_says_why"),
+    (StopsServingInMaintenance, "test_a_node_in_maintenance_that_serves_goes_on_and_may_hand_over"),
     (RemembersWhileDead, "test_a_dead_monitor_is_said_to_be_dead_and_nothing_else"),
     (SwallowsWhatTheDeadCannotHear, "test_a_dead_monitor_cannot_be_told_anything"),
     (TakesOverFromADeadMonitor, "test_a_dead_monitor_is_no_reason_to_take_over"),
     (GrantsWithoutTheName, "test_a_promotion_is_granted_only_to_who_repeats_the_name"),
     (GrantsAnything, "test_a_promotion_is_granted_only_where_one_is_waited_for"),
+    (ForeseesByMoving, "test_what_would_happen_is_told_for_every_fault_and_asking_changes_nothing"),
+    (ForeseesOnce, "test_what_would_happen_follows_the_state"),
+    (HidesWhatStandsInTheWay, "test_a_forecast_that_nobody_serves_says_for_how_long_and_what_stands_in_the_way"),
+    (ForeseesWhileDead, "test_a_dead_monitor_foresees_nothing"),
+    (ForeseesAnything, "test_nothing_is_foreseen_of_a_group_that_is_none"),
     (NumbersDecisionsAnew, "test_decisions_have_growing_numbers_and_can_be_read_on"),
     (DecidesInSilence, "test_decisions_have_growing_numbers_and_can_be_read_on"),
     (AsksTheDeadForDecisions, "test_decisions_can_be_read_while_the_monitor_is_dead"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import NotFoundError
+from holdfast.errors import ConflictError, NotFoundError
 from holdfast.hooks.target import Chap, Reservations, TargetDriver, TargetSession, TargetSpec, TargetState
 from holdfast.testing.memory_target import MemoryTargets
 from holdfast.testing.target import IsHeld, TargetContract, file_maker, make_spec
@@ -276,6 +276,20 @@ class TakesFilesOfAnySize(MemoryTargets):
         super()._open(replace(spec, units=units), already)
 
 
+class TakesNoLargerFiles(MemoryTargets):
+    def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
+        super()._open(spec, already)
+        for unit in spec.units:
+            if unit.file_bytes not in (None, Path(unit.device).stat().st_size if unit.file_bytes else None):
+                raise ConflictError("the file has another size")
+
+
+class GrowsPastTheFile(MemoryTargets):
+    def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
+        if already is None or {unit.device for unit in spec.units} != {unit.device for unit in already.units}:
+            super()._open(spec, already)
+
+
 FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (HoldsDevicesOnceStaged, "test_staging_holds_no_device"),
     (ServesOnceStaged, "test_a_staged_target_is_staged"),
@@ -314,8 +328,10 @@ FAULTY: list[tuple[type[MemoryTargets], str]] = [
     (ClosesNobody, "test_nobody_without_a_session_is_closed"),
     (KeepsDiscoverySecret, "test_discovery_is_asked_for_as_it_was_set"),
     (IgnoresCaches, "test_a_file_is_served_and_reads_as_it_was_asked_for"),
-    (MakesAbsentFiles, "test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made"),
-    (TakesFilesOfAnySize, "test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made"),
+    (MakesAbsentFiles, "test_a_file_that_is_absent_or_too_small_is_refused_and_never_made"),
+    (TakesFilesOfAnySize, "test_a_file_that_is_absent_or_too_small_is_refused_and_never_made"),
+    (TakesNoLargerFiles, "test_a_unit_becomes_larger_once_its_file_is_and_serves_as_before_until_then"),
+    (GrowsPastTheFile, "test_a_unit_becomes_larger_once_its_file_is_and_serves_as_before_until_then"),
     (KeepsReservationsWhileServing, "test_reservations_are_kept_while_the_unit_is_not_served_here"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,10 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import ConflictError, HoldfastError, UnavailableError
+from holdfast.errors import ConflictError, HoldfastError, NoSpaceError, UnavailableError
 from holdfast.hooks.base import Can
-from holdfast.hooks.volume import Disk, Pool, Reserves, Snapshot, SnapshotSpec, Volume, VolumeKind, VolumeSpec
-from holdfast.testing.memory_volume import EXTENT_BYTES, MEMBER, MemoryVolumes, Mounted
+from holdfast.hooks.volume import (
+    Disk,
+    FileSystem,
+    FileSystemUse,
+    FoundPool,
+    IoType,
+    Pool,
+    Reserves,
+    Snapshot,
+    SnapshotSpec,
+    Volume,
+    VolumeKind,
+    VolumeSpec,
+)
+from holdfast.testing.memory_pools import EXTENT_BYTES, MEMBER, MIB
+from holdfast.testing.memory_volume import MemoryVolumes, Mounted
 from holdfast.testing.volume import VolumeBench, VolumeContract, make_pool
 
 Overwrite = Mapping[str, tuple[str, ...]]
@@ -42,8 +57,23 @@ class MemoryBench(VolumeBench):
         yield
         self.memory.held.discard(path)
 
+    def shut_down(self, directory: str) -> None:
+        self.memory.shut_down.add(directory)
+
     async def reboot(self) -> None:
         self.memory.reboot()
+
+    async def make_foreign(self, name: str, disk: str) -> str:
+        found = FoundPool("foreign-id", name, 1 << 30, (disk,), 0, is_ours=False, contents=("data",))
+        self.memory.foreign[found.id] = found
+        self.memory.carried[disk] = (MEMBER,)
+        return found.id
+
+    async def lose(self, disk: str) -> None:
+        self.memory.missing.add(disk)
+
+    async def bring_back(self, disk: str) -> None:
+        self.memory.missing.discard(disk)
 
     def write(self, path: Path, data: bytes) -> None:
         self.memory.check_writable(path)
@@ -411,6 +441,19 @@ class KeepsDeadMounts(MemoryVolumes):
         await super().unmount(directory)
 
 
+class TakesErrorsForFiles(MemoryVolumes):
+    async def is_shut_down(self, directory: str) -> bool:
+        return False
+
+
+class KeepsThemShutDown(MemoryVolumes):
+    def _take_away(self, directory: str) -> None:
+        was = directory in self.shut_down
+        super()._take_away(directory)
+        if was:
+            self.shut_down.add(directory)
+
+
 class GrowsNothing(MemoryVolumes):
     async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
         return await self.get_volume(pool, name)
@@ -461,6 +504,39 @@ class PromisesFilesAnyRoom(MemoryVolumes):
         return await super().make_unit_file(directory, min(size_bytes, 4 * EXTENT_BYTES))
 
 
+def _unit(directory: str) -> Path:
+    return Path(directory, "unit")
+
+
+class GrowsFilesBlank(MemoryVolumes):
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        if directory in self.mounts and (path := _unit(directory)).exists():
+            os.truncate(path, 0)
+        await super().grow_unit_file(directory, size_bytes)
+
+
+class ShrinksFiles(MemoryVolumes):
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        await super().grow_unit_file(directory, size_bytes)
+        os.truncate(_unit(directory), size_bytes)
+
+
+class GrowsFilesPastTheirRoom(MemoryVolumes):
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        try:
+            await super().grow_unit_file(directory, size_bytes)
+        except NoSpaceError:
+            os.truncate(_unit(directory), size_bytes)
+            raise
+
+
+class GrowsFilesThatAreNot(MemoryVolumes):
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        if directory in self.mounts and not _unit(directory).exists():
+            return
+        await super().grow_unit_file(directory, size_bytes)
+
+
 class MakesFilesAnywhere(MemoryVolumes):
     async def make_unit_file(self, directory: str, size_bytes: int) -> str:
         if directory not in self.mounts:
@@ -468,10 +544,116 @@ class MakesFilesAnywhere(MemoryVolumes):
         return await super().make_unit_file(directory, size_bytes)
 
 
+# --- what is done with snapshots ---
+
+
+class DoesNotSayWhatItDoes(MemoryVolumes):
+    can = MemoryVolumes.can - {Can.SNAPSHOT_ROLL_BACK}
+
+
+class GrowsSnapshotsInWordsOnly(MemoryVolumes):
+    async def grow_snapshot(self, pool: str, volume: str, name: str, reserve_bytes: int) -> Snapshot:
+        before = self.snapshots[pool, volume, name]
+        grown = await super().grow_snapshot(pool, volume, name, reserve_bytes)
+        self.snapshots[pool, volume, name] = before
+        return grown
+
+
+class GrowsSnapshotsForEver(MemoryVolumes):
+    async def grow_snapshot(self, pool: str, volume: str, name: str, reserve_bytes: int) -> Snapshot:
+        grown = replace(await super().grow_snapshot(pool, volume, name, reserve_bytes), reserve_bytes=reserve_bytes)
+        self.snapshots[pool, volume, name] = grown
+        return grown
+
+
+class ShrinksSnapshots(MemoryVolumes):
+    async def grow_snapshot(self, pool: str, volume: str, name: str, reserve_bytes: int) -> Snapshot:
+        self.snapshots[pool, volume, name] = replace(self.snapshots[pool, volume, name], reserve_bytes=EXTENT_BYTES)
+        return await super().grow_snapshot(pool, volume, name, reserve_bytes)
+
+
+class RollsNothingBack(MemoryVolumes):
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        self._need_snapshot(pool, volume, name)
+
+
+class UsesTheSnapshotUp(MemoryVolumes):
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        await super().roll_back(pool, volume, name)
+        del self.snapshots[pool, volume, name]
+
+
+class RollsOtherSnapshotsBackToo(MemoryVolumes):
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        await super().roll_back(pool, volume, name)
+        for key, snapshot in self.snapshots.items():
+            if key[2] != name:
+                shutil.rmtree(self._files(snapshot.device), ignore_errors=True)
+                shutil.copytree(self._files(self.snapshots[pool, volume, name].device), self._files(snapshot.device))
+
+
+class RollsBackUnderItsUsers(MemoryVolumes):
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        mounts, self.mounts = self.mounts, {}
+        try:
+            await super().roll_back(pool, volume, name)
+        finally:
+            self.mounts = mounts
+
+
+class CopiesThePresent(MemoryVolumes):
+    async def copy_snapshot(
+        self, pool: str, volume: str, name: str, into: str, *, offset_bytes: int, size_bytes: int
+    ) -> None:
+        await super().copy_snapshot(pool, volume, name, into, offset_bytes=offset_bytes, size_bytes=size_bytes)
+        present, copy = (self._files(self.volumes[pool, each].device) for each in (volume, into))
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(present, copy)
+
+
+class CopiesIntoWhatIsMounted(MemoryVolumes):
+    async def copy_snapshot(
+        self, pool: str, volume: str, name: str, into: str, *, offset_bytes: int, size_bytes: int
+    ) -> None:
+        mounts, self.mounts = self.mounts, {}
+        try:
+            await super().copy_snapshot(pool, volume, name, into, offset_bytes=offset_bytes, size_bytes=size_bytes)
+        finally:
+            self.mounts = mounts
+
+
+class CopiesPastTheEnd(MemoryVolumes):
+    async def copy_snapshot(
+        self, pool: str, volume: str, name: str, into: str, *, offset_bytes: int, size_bytes: int
+    ) -> None:
+        await super().copy_snapshot(pool, volume, name, into, offset_bytes=0, size_bytes=MIB)
+
+
+class ReadsWhatOverflowed(MemoryVolumes):
+    def _need_snapshot(self, pool: str, volume: str, name: str) -> Snapshot:
+        return self._snapshot((pool, volume, name))
+
+
 def _scribble(path: Path, offset: int) -> None:
     with path.open("r+b") as stream:
         stream.seek(offset)
         stream.write(b"x")
+
+
+class ForgetsWhatItIsFor(MemoryVolumes):
+    async def get_volume(self, pool: str, name: str) -> Volume:
+        return replace(await super().get_volume(pool, name), io_type=IoType.BLOCK)
+
+
+class NeverFillsUp(MemoryVolumes):
+    async def file_system_use(self, directory: str) -> FileSystemUse:
+        found = await super().file_system_use(directory)
+        return FileSystemUse(found.size_bytes, 0, found.size_bytes)
+
+
+class KnowsOneFileSystem(MemoryVolumes):
+    async def create_volume(self, spec: VolumeSpec) -> Volume:
+        return await super().create_volume(replace(spec, file_system=FileSystem.XFS))
 
 
 FAULTY: list[tuple[type[MemoryVolumes], str]] = [
@@ -528,9 +710,18 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (HasFilesAndDoesNotSay, "test_files_for_units_are_declared_or_unsupported"),
     (FillsFiles, "test_a_file_takes_up_what_it_may_and_reads_as_zeros"),
     (CountsFilesByTheByte, "test_a_file_takes_up_what_it_may_and_reads_as_zeros"),
+    (ForgetsWhatItIsFor, "test_what_was_made_for_file_io_says_so"),
+    (KnowsOneFileSystem, "test_files_are_kept_by_the_file_system_that_was_asked_for"),
+    (NeverFillsUp, "test_how_full_a_file_system_is_can_be_read"),
     (MakesFilesAgain, "test_a_file_that_is_there_keeps_what_it_holds"),
     (PromisesFilesAnyRoom, "test_a_file_without_a_place_or_room_is_refused"),
     (MakesFilesAnywhere, "test_a_file_without_a_place_or_room_is_refused"),
+    (TakesErrorsForFiles, "test_a_file_system_that_was_shut_down_is_known_until_it_is_unmounted"),
+    (KeepsThemShutDown, "test_a_file_system_that_was_shut_down_is_known_until_it_is_unmounted"),
+    (GrowsFilesBlank, "test_a_file_takes_up_what_its_volume_gained_and_keeps_what_it_holds"),
+    (ShrinksFiles, "test_a_file_takes_up_what_its_volume_gained_and_keeps_what_it_holds"),
+    (GrowsFilesPastTheirRoom, "test_a_file_takes_up_what_its_volume_gained_and_keeps_what_it_holds"),
+    (GrowsFilesThatAreNot, "test_a_file_takes_up_what_its_volume_gained_and_keeps_what_it_holds"),
     (DeclaresWhatItCannot, "test_snapshots_are_declared_or_unsupported"),
     (CanButDoesNotSay, "test_snapshots_are_declared_or_unsupported"),
     (RefusesRepeatedSnapshots, "test_a_snapshot_is_as_asked_and_can_be_read_back"),
@@ -543,6 +734,19 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (ShowsThePresent, "test_a_snapshot_shows_the_past_beside_the_present"),
     (NeverTellsOfOverflow, "test_an_overflown_snapshot_is_told_and_can_be_cleared_away"),
     (KeepsDeadMounts, "test_an_overflown_snapshot_is_told_and_can_be_cleared_away"),
+    (DoesNotSayWhatItDoes, "test_work_on_snapshots_is_declared_or_unsupported"),
+    (GrowsSnapshotsInWordsOnly, "test_a_snapshot_that_grew_holds_more_and_what_it_held"),
+    (GrowsSnapshotsForEver, "test_a_snapshot_that_grew_holds_more_and_what_it_held"),
+    (ShrinksSnapshots, "test_a_snapshot_is_never_made_smaller_nor_larger_than_its_pool"),
+    (PromisesAnyRoom, "test_a_snapshot_is_never_made_smaller_nor_larger_than_its_pool"),
+    (RollsNothingBack, "test_a_volume_that_was_rolled_back_is_what_it_was_and_all_snapshots_stay"),
+    (UsesTheSnapshotUp, "test_a_volume_that_was_rolled_back_is_what_it_was_and_all_snapshots_stay"),
+    (RollsOtherSnapshotsBackToo, "test_a_volume_that_was_rolled_back_is_what_it_was_and_all_snapshots_stay"),
+    (RollsBackUnderItsUsers, "test_what_is_in_use_or_not_there_is_not_rolled_back"),
+    (CopiesThePresent, "test_the_parts_of_a_snapshot_make_a_volume_its_equal"),
+    (CopiesIntoWhatIsMounted, "test_the_parts_of_a_snapshot_make_a_volume_its_equal"),
+    (CopiesPastTheEnd, "test_what_is_not_there_is_not_copied"),
+    (ReadsWhatOverflowed, "test_with_an_overflown_snapshot_nothing_is_done"),
 ]
 
 SENTENCES = sorted(name for name in vars(VolumeContract) if name.startswith("test_"))

@@ -5,38 +5,70 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.compose.ground import Ground
-from holdfast.services.discovery import Discovery
-from holdfast.services.group_jobs import GroupJobs
-from holdfast.services.groups import Groups
-from holdfast.services.initiators import Initiators
-from holdfast.services.links import Links
-from holdfast.services.mirror_growth import MirrorGrowth
-from holdfast.services.mirror_jobs import MirrorJobs
-from holdfast.services.mirror_link import MirrorLink
-from holdfast.services.mirror_mounts import MirrorMounts
-from holdfast.services.mirror_repair import MirrorRepair
-from holdfast.services.mirror_replacement import MirrorReplacement
-from holdfast.services.mirror_requests import MirrorRequests
-from holdfast.services.mirror_sides import MirrorSides
-from holdfast.services.mirror_verify import MirrorVerify
-from holdfast.services.mirror_watch import MirrorWatch
-from holdfast.services.mirrors import Mirrors
+from holdfast.compose.snapshots import SnapshotSide, make_snapshots
+from holdfast.services.copies.ages import CopyAges
+from holdfast.services.copies.directions import Directions
+from holdfast.services.copies.frozen import FrozenCopies
+from holdfast.services.copies.kept import KeptCopies
+from holdfast.services.copies.previews import TaskPreviews
+from holdfast.services.copies.replica_changes import ReplicaChanges
+from holdfast.services.copies.replicas import Replicas
+from holdfast.services.copies.restore_openings import RestoreOpenings
+from holdfast.services.copies.restores import Restores
+from holdfast.services.copies.runs import TaskRuns
+from holdfast.services.copies.schedules import TaskSchedules
+from holdfast.services.copies.tasks import Tasks
+from holdfast.services.copies.transports import Transports
+from holdfast.services.copies.truth import RunTruth
+from holdfast.services.groups.checks import GroupChecks
+from holdfast.services.groups.drill_schedules import DrillSchedules
+from holdfast.services.groups.drills import Drills
+from holdfast.services.groups.explanation import GroupExplanation
+from holdfast.services.groups.failback import AutomaticFailback
+from holdfast.services.groups.groups import Groups
+from holdfast.services.groups.jobs import GroupJobs
+from holdfast.services.groups.links import Links
+from holdfast.services.groups.moves import GroupMoves
+from holdfast.services.groups.preflight import Preflight
+from holdfast.services.groups.rules import GroupRules
+from holdfast.services.mirrors.growth import MirrorGrowth
+from holdfast.services.mirrors.jobs import MirrorJobs
+from holdfast.services.mirrors.link import MirrorLink
+from holdfast.services.mirrors.mirrors import Mirrors
+from holdfast.services.mirrors.modes import ReplicationModes
+from holdfast.services.mirrors.mounts import MirrorMounts
+from holdfast.services.mirrors.repair import MirrorRepair
+from holdfast.services.mirrors.replacement import MirrorReplacement
+from holdfast.services.mirrors.requests import MirrorRequests
+from holdfast.services.mirrors.sides import MirrorSides
+from holdfast.services.mirrors.split_brain import SplitBrains
+from holdfast.services.mirrors.split_brain_jobs import SplitBrainJobs
+from holdfast.services.mirrors.unit_files import MirrorUnitFiles
+from holdfast.services.mirrors.verify import MirrorVerify
+from holdfast.services.mirrors.watch import MirrorWatch
+from holdfast.services.nodes.maintenance import Maintenance
+from holdfast.services.nodes.replacement import NodeReplacement
 from holdfast.services.partner import PeerHandler
-from holdfast.services.pools import Pools
-from holdfast.services.preflight import Preflight
+from holdfast.services.pools.disks import PoolDisks
+from holdfast.services.pools.names import PoolNames
+from holdfast.services.pools.pools import Pools
+from holdfast.services.pools.report import PoolReports
+from holdfast.services.pools.thin import ThinPools
 from holdfast.services.reconcile import Reconciler
-from holdfast.services.replicas import Replicas
-from holdfast.services.replication_modes import ReplicationModes
-from holdfast.services.shares import Shares
-from holdfast.services.snapshots import Snapshots
-from holdfast.services.split_brain import SplitBrains
-from holdfast.services.split_brain_jobs import SplitBrainJobs
-from holdfast.services.target_identity import TargetIdentity
-from holdfast.services.target_jobs import TargetJobs
-from holdfast.services.target_watch import TargetWatch
-from holdfast.services.targets import Targets
-from holdfast.services.tasks import Tasks
-from holdfast.services.volumes import Volumes
+from holdfast.services.shares.accounts import ShareAccounts
+from holdfast.services.shares.documents import NfsOfferDocument, SmbOfferDocument
+from holdfast.services.shares.offers import ShareOffers
+from holdfast.services.shares.shares import Shares
+from holdfast.services.snapshots.views import FillRates
+from holdfast.services.targets.discovery import Discovery
+from holdfast.services.targets.identity import TargetIdentity
+from holdfast.services.targets.initiators import Initiators
+from holdfast.services.targets.jobs import TargetJobs
+from holdfast.services.targets.targets import Targets
+from holdfast.services.targets.watch import TargetWatch
+from holdfast.services.volumes.growth import VolumeGrowth
+from holdfast.services.volumes.labels import VolumeLabels
+from holdfast.services.volumes.volumes import Volumes
 
 
 class Services:
@@ -48,13 +80,145 @@ class Services:
         kept, dependents, partner, plans = ground.documents, ground.dependents, ground.partner, ground.plans
         # The file side.
         self.pools = Pools(kept.pools, jobs, drivers, dependents)
-        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, hooks, config.mount_dir)
-        self.snapshots = Snapshots(kept.volumes, jobs, drivers)
+        self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
+        self.thin_pools = ThinPools(kept.pools, jobs, drivers)
+        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
+        self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)
+        self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
+        self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
+        rates = FillRates()
+        self.snapshots = make_snapshots(ground, rates)
         self.shares = Shares(kept.shares, self.volumes, jobs, dependents)
-        self.replicas = Replicas(kept.agents, kept.replicas, secrets, self.shares, jobs, drivers, dependents)
-        self.tasks = Tasks(
-            kept.tasks, ground.runs, secrets, self.shares, self.snapshots, jobs, drivers, hooks, config.run_dir
+        self.share_accounts = ShareAccounts(
+            kept.share_users, kept.share_groups, ground.share_numbers, kept.smb_offers, secrets, jobs, drivers
         )
+        self.smb_offers = ShareOffers(
+            "smb", SmbOfferDocument, kept.smb_offers, self.shares, kept.replicas, jobs, drivers.smb, hooks
+        )
+        self.nfs_offers = ShareOffers(
+            "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, hooks
+        )
+        offers = (self.smb_offers, self.nfs_offers)
+        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, offers)
+
+        async def hold_clients(share: str) -> None:
+            for each in offers:
+                await each.apply_if_offered(share)
+
+        self.transports = Transports(config.state_dir)
+        self.replicas = Replicas(
+            kept.agents,
+            kept.replicas,
+            secrets,
+            self.shares,
+            jobs,
+            drivers,
+            dependents,
+            self.transports,
+            clock,
+            hold_clients,
+        )
+        self.replica_changes = ReplicaChanges(
+            kept.agents, kept.replicas, kept.tasks, secrets, self.replicas, jobs, partner, clock
+        )
+        self.tasks = Tasks(
+            kept.tasks,
+            kept.schedules,
+            ground.times,
+            secrets,
+            self.shares,
+            jobs,
+            drivers,
+            clock,
+            self.transports,
+            kept.agents,
+        )
+        self.truth = RunTruth(ground.truths, kept.tasks, jobs, drivers, ground.events, clock)
+        self.task_runs = TaskRuns(
+            kept.tasks,
+            ground.runs,
+            secrets,
+            self.shares,
+            self.snapshots,
+            jobs,
+            drivers,
+            hooks,
+            clock,
+            config.run_dir,
+            self.truth,
+            self.transports,
+            node=node,
+        )
+        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, self.shares, jobs, drivers)
+        self.task_schedules = TaskSchedules(
+            kept.tasks,
+            kept.schedules,
+            ground.times,
+            ground.runs,
+            self.task_runs,
+            jobs,
+            drivers,
+            ground.events,
+            clock,
+        )
+        self.copy_ages = CopyAges(
+            kept.tasks,
+            kept.replicas,
+            ground.copies,
+            ground.missed_objectives,
+            self.task_schedules,
+            ground.runs,
+            drivers,
+            ground.events,
+            clock,
+        )
+        # Restoring, and the direction of tasks.
+        self.openings = RestoreOpenings(
+            ground.restore_openings,
+            kept.agents,
+            secrets,
+            self.shares,
+            self.replicas,
+            jobs,
+            dependents,
+            clock,
+            self.transports,
+            replication_address=config.peer.replication_address,
+        )
+        self.frozen = FrozenCopies(kept.replicas, self.shares, self.snapshots, drivers, config.run_dir)
+        self.restores = Restores(
+            self.frozen, self.openings, self.shares, secrets, jobs, drivers, partner, self.transports, node=node
+        )
+        self.directions = Directions(
+            ground.directions,
+            kept.tasks,
+            kept.replicas,
+            ground.copies,
+            self.replicas,
+            self.restores,
+            self.frozen,
+            self.shares,
+            jobs,
+            drivers,
+            partner,
+            ground.events,
+            node=node,
+        )
+        for each in offers:
+            each.free_where(self.directions.is_closed)
+        self.kept_copies = KeptCopies(
+            ground.retention,
+            ground.kept_copies,
+            kept.replicas,
+            self.frozen,
+            self.snapshots,
+            jobs,
+            drivers,
+            ground.events,
+            clock,
+        )
+        self.copy_ages.also_alert(self.kept_copies.alerts, of_task=self.truth.alerts)
+        self.task_runs.guards += [self.openings.refuse_run, self.directions.refuse_run]
         # The block side.
         address = config.peer.replication_address
         self.sides = MirrorSides(
@@ -62,7 +226,7 @@ class Services:
         )
         self.mirror_requests = MirrorRequests(self.sides, kept.volumes, ground.secrets, drivers)
         histories = ground.histories
-        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, node=node)
+        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, offers, node=node)
         self.split_brains = SplitBrains(
             kept.mirrors, kept.targets, histories, drivers, partner, ground.events, node=node
         )
@@ -118,9 +282,6 @@ class Services:
             clock,
             node=node,
         )
-        self.growth = MirrorGrowth(
-            kept.mirrors, self.mirrors, self.sides, self.volumes, jobs, drivers, partner, clock, node=node
-        )
         self.replacement = MirrorReplacement(
             kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, clock, node=node
         )
@@ -151,6 +312,30 @@ class Services:
             plans,
             hooks,
         )
+        self.volume_growth = VolumeGrowth(
+            kept.volumes,
+            kept.targets,
+            self.volumes,
+            self.thin_pools,
+            self.target_jobs,
+            jobs,
+            drivers,
+            dependents,
+            hooks,
+        )
+        self.unit_files = MirrorUnitFiles(self.volumes, self.targets, drivers, partner, plans, clock, node=node)
+        self.growth = MirrorGrowth(
+            kept.mirrors,
+            self.mirrors,
+            self.sides,
+            self.volumes,
+            self.unit_files,
+            jobs,
+            drivers,
+            partner,
+            clock,
+            node=node,
+        )
         self.initiators = Initiators(
             kept.initiator_groups,
             self.target_jobs,
@@ -162,21 +347,62 @@ class Services:
             plans,
         )
         self.discovery = Discovery(kept.discovery, secrets, jobs, drivers, partner)
-        self.links = Links(kept.links, jobs, drivers, partner, plans)
-        self.preflight = Preflight(kept.groups, kept.mirrors, kept.targets, drivers, partner, plans, node=node)
+        self.links = Links(kept.links, kept.groups, jobs, drivers, partner, plans)
+        marks, events, group_histories = ground.marks, ground.events, ground.group_histories
+        self.preflight = Preflight(kept.groups, kept.mirrors, kept.targets, drivers, partner, plans, marks, node=node)
         self.groups = Groups(
-            kept.groups, kept.mirrors, kept.targets, jobs, drivers, partner, plans, self.preflight, node=node
+            kept.groups,
+            GroupChecks(kept.groups, kept.links, kept.mirrors, kept.targets),
+            jobs,
+            drivers,
+            partner,
+            plans,
+            self.preflight,
+            marks,
+            group_histories,
+            node=node,
         )
-        GroupJobs(self.groups, self.sides, jobs, drivers, partner, hooks, clock, node=node)
+        self.group_explanation = GroupExplanation(kept.groups, drivers, partner, node=node)
+        self.moves = GroupMoves(self.groups, group_histories, drivers, partner, hooks, clock, node=node)
+        GroupJobs(self.groups, self.moves, group_histories, self.sides, jobs, partner, hooks, clock, node=node)
+        self.group_rules = GroupRules(self.groups, jobs, partner, clock)
+        self.maintenance = Maintenance(
+            marks, kept.groups, self.moves, plans, jobs, drivers, partner, events, clock, node=node
+        )
+        self.drills = Drills(self.groups, self.moves, group_histories, jobs, partner, events, clock, node=node)
+        self.drill_schedules = DrillSchedules(kept.groups, self.groups, self.drills, group_histories, drivers, clock)
+        self.failback = AutomaticFailback(
+            kept.groups, self.groups, group_histories, marks, jobs, drivers, partner, events, clock, node=node
+        )
+        self.node_replacement = NodeReplacement(
+            kept.mirrors,
+            kept.volumes,
+            kept.groups,
+            self.sides,
+            self.mounts,
+            # Each after those that it names.
+            (self.initiators, self.discovery, self.target_jobs, self.links, self.groups),
+            jobs,
+            drivers,
+            partner,
+            plans,
+            clock,
+            node=node,
+        )
         self.reconciler = Reconciler(
             pools=self.pools,
+            thin_pools=self.thin_pools,
             volumes=self.volumes,
+            snapshots=self.snapshot_side.mounts,
             replicas=self.replicas,
+            share_accounts=self.share_accounts,
+            share_offers=offers,
             sides=self.sides,
             mounts=self.mounts,
             split_brains=self.split_brains,
             histories=histories,
             groups=self.groups,
+            maintenance=self.maintenance,
             targets=self.target_jobs,
             discovery=self.discovery,
             mirror_documents=kept.mirrors,
@@ -192,6 +418,9 @@ class Services:
     def peer_handlers(self) -> Iterator[tuple[str, PeerHandler]]:
         """What the partner may ask of this node: the operation's word, and who answers it."""
         for service in (
+            self.openings,
+            self.directions,
+            self.replica_changes,
             self.mirror_requests,
             self.modes,
             self.verify,
@@ -199,6 +428,7 @@ class Services:
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
+            self.unit_files,
             self.link,
             self.targets,
             self.target_jobs,
@@ -208,6 +438,11 @@ class Services:
             self.discovery,
             self.links,
             self.groups,
+            self.group_explanation,
+            self.moves,
+            self.maintenance,
+            self.drills,
+            self.failback,
             self.preflight,
         ):
             yield from service.handlers().items()

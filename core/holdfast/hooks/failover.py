@@ -11,21 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from holdfast.hooks.base import Driver, Offer, hookspec
+from holdfast.hooks.forecast import Forecaster
+from holdfast.hooks.links import Link, LinkStatus, PingNodeStatus, with_ping_nodes
 from holdfast.hooks.replication import FenceArbiter, MirrorStatus
 from holdfast.values import Secret
 
-
-@dataclass(frozen=True)
-class Link:
-    """One network path between the nodes that carries heartbeats."""
-
-    name: str
-    interface: str
-    local_address: str
-    peer_address: str
-    port: int = 7788
+# A handover's timeline, by one clock: its last address is down here; the partner said that it serves, addresses up.
+ADDRESS_DOWN, PARTNER_SERVES = "address down", "partner serves"
 
 
 @dataclass(frozen=True)
@@ -67,10 +62,18 @@ class MonitorPlan:
     key: Secret
     """Authenticates heartbeats and fence messages; made when the nodes paired; hexadecimal."""
     links: tuple[Link, ...]
-    ping_node: str | None
+    ping_nodes: tuple[str, ...]
+    """None, one, or an odd number, the same on both nodes. Of several, what a strict majority says counts."""
     groups: tuple[GroupPlan, ...]
     lone_mirrors: tuple[str, ...]
     """Mirrors without a group: they never promote by themselves."""
+    in_maintenance: tuple[str, ...] = ()
+    """Nodes that a person works on. None of them begins to serve a group by itself, nor is handed one."""
+
+    @staticmethod
+    def upgraded(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A plan of version 1, which had at most one ping node, as one of version 2."""
+        return with_ping_nodes(plain) | {"version": 2} if plain.get("version") == 1 else plain
 
 
 class GroupState(StrEnum):
@@ -106,17 +109,7 @@ class Decision:
     sentence: str
     facts: Mapping[str, str]
     timeline_ms: Mapping[str, int] = field(default_factory=dict)
-    """Milliseconds of each step since the decision's trigger, in order."""
-
-
-@dataclass(frozen=True)
-class LinkStatus:
-    """A link as this node sees it; up only if both directions are confirmed."""
-
-    name: str
-    is_up: bool
-    heard_ms_ago: int | None
-    loss_percent: float | None
+    """Milliseconds of each step since the decision's trigger, in order; of a handover, with both words from above."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ class MonitorStatus:
 
     is_running: bool
     links: tuple[LinkStatus, ...] = ()
-    ping_node_answers: bool | None = None
+    ping_nodes: tuple[PingNodeStatus, ...] = ()
     peer_heard: bool = False
     groups: tuple[GroupStatus, ...] = ()
 
@@ -237,7 +230,7 @@ class MonitorHost(ABC):
         """Route the kernel's fence requests to `arbiter` until cancelled."""
 
 
-class FailoverDriver(Driver):
+class FailoverDriver(Driver, Forecaster):
     """See the module."""
 
     # --- in the daemon ---

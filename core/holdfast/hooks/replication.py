@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from holdfast.hooks.base import Driver, Offer, hookspec
+from holdfast.hooks.copy_restore import RestoringDriver
+from holdfast.hooks.copying import CopyOptions, CopyPreview, Tls
 from holdfast.values import Secret
 
 # --- data replication -----------------------------------------------------------------------------
@@ -15,10 +18,12 @@ from holdfast.values import Secret
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """The part that accepts copies on a destination: where it listens."""
+    """The part that accepts copies on a destination: where it listens, and whether what crosses is encrypted."""
 
     address: str
     port: int
+    tls: Tls | None = None
+    """None: in clear, and whoever answers there is believed."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class ReplicaShare:
     password: Secret
     allowed_sources: tuple[str, ...]
     """Addresses or networks that may connect; nobody if empty."""
+    former_password: Secret | None = None
+    """Accepted beside the new one, so that no run fails before its source was told; None: no other is."""
+    bandwidth_bytes_s: int | None = None
+    """The most that a copy into it may send in a second. Whoever browses is told; a source is to keep to it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class RemoteReplica:
 
     name: str
     comment: str
+    bandwidth_bytes_s: int | None = None
+    """See ReplicaShare."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class CopyRun:
     replica: str
     user: str
     password: Secret
+    options: CopyOptions = field(default_factory=CopyOptions)
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,21 @@ class CopyResult:
     received_bytes: int
 
 
-class CopyDriver(Driver):
-    """Copies trees of files to another system, or within one."""
+@dataclass(frozen=True)
+class CopyNote:
+    """What a source tells of a copy that it has verified. Whoever has the replica's ID and password can tell it."""
+
+    task: str
+    source: str
+    """The node."""
+    frozen_at: datetime
+    """The copy is of the source as it was then."""
+    objective_s: int | None
+    """How old the newest copy may become, if anybody said so."""
+
+
+class CopyDriver(RestoringDriver, Driver):
+    """Copies trees of files to another system, or within one, and gives them back."""
 
     @abstractmethod
     async def start_agent(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
@@ -102,9 +127,12 @@ class CopyDriver(Driver):
 
     @abstractmethod
     async def copy(self, run: CopyRun, progress: Callable[[CopyProgress], None]) -> CopyResult:
-        """Bring the replica to equal the source, all attributes included.
+        """Bring the replica to equal the source, all attributes included, within `run.options`.
 
-        Raises DeniedError (wrong ID or password), UnavailableError (agent unreachable), NoSpaceError
+        What a copy that was cut off had brought of a large file is kept aside in the replica: the next one goes on from
+        there, and leaves nothing of it.
+        Raises DeniedError (wrong ID or password; a certificate that is expired, or that one side was not told to
+        trust), UnavailableError (agent unreachable), NoSpaceError
         (destination full), NotFoundError (no such replica), VerificationError (the source could not be read whole),
         BusyError (the replica takes another copy), RefusedError (an empty source, a replica that is not: a mount that
         went away looks the same, and nothing was deleted).
@@ -112,10 +140,31 @@ class CopyDriver(Driver):
         """
 
     @abstractmethod
+    async def preview(self, run: CopyRun, *, most: int) -> CopyPreview:
+        """What `copy` would do now, with at most `most` changes by name; nothing is changed.
+
+        Raises as `copy` does.
+        """
+
+    @abstractmethod
     async def verify(self, run: CopyRun, *, sample: tuple[str, ...]) -> tuple[str, ...]:
-        """Compare both sides by checksum for the sampled relative paths, and by metadata for all.
+        """Compare both sides by checksum for the sampled relative paths, and by metadata for all, within `run.options`.
 
         Returns what differs, one text for each path; empty when equal.
+        """
+
+    @abstractmethod
+    async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
+        """Leave a note with the replica, in place of the one before; the copy itself is not touched.
+
+        Raises as `copy` does; NotFoundError also from an agent that takes no notes, or none from this address.
+        """
+
+    @abstractmethod
+    async def read_notes(self) -> Mapping[str, CopyNote]:
+        """The note that lies with each replica share that this node's agent offers; none was left with the others.
+
+        They outlast a reboot, and go with their replica share, or with the agent when it is stopped.
         """
 
 

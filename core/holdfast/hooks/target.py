@@ -73,8 +73,9 @@ class LogicalUnit:
     optimal_blocks: int | None = None
     """The longest transfer that the initiator is advised to make, in blocks of the unit; None: the device's own."""
     file_bytes: int | None = None
-    """The size of the file that the unit is; None for a block device. A file that is absent, or of another size, is
-    never made or changed: `activate` refuses it (NotFoundError, ConflictError)."""
+    """The size of a unit that is a file; None for a block device. A file that is absent or smaller is never made or
+    changed: `activate` refuses it (NotFoundError, ConflictError). Of one that is larger no more than this is served. A
+    unit that only becomes larger is served all the while; its initiators see it when they rescan."""
     has_write_cache: bool = False
     """Of a file only: answer a write before it is on the disk. The unit tells its initiators of the cache. What they
     did not flush is lost with the node. Without it each write is on the disk before it is answered."""

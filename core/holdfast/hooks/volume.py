@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from holdfast.hooks.base import Driver, Offer, hookspec
+from holdfast.hooks.base import Offer, hookspec
+from holdfast.hooks.file_systems import FileSystem as FileSystem
+from holdfast.hooks.file_systems import FileSystemUse as FileSystemUse
+from holdfast.hooks.pools import Disk as Disk
+from holdfast.hooks.pools import FoundPool as FoundPool
+from holdfast.hooks.pools import Pool as Pool
+from holdfast.hooks.pools import PoolDisk as PoolDisk
+from holdfast.hooks.pools import PoolUpkeep
+from holdfast.hooks.pools import Reserves as Reserves
+from holdfast.hooks.pools import ThinPool as ThinPool
+from holdfast.hooks.snapshots import Snapshot as Snapshot
+from holdfast.hooks.snapshots import SnapshotSpec as SnapshotSpec
+from holdfast.hooks.snapshots import SnapshotUpkeep
 
 
 class VolumeKind(StrEnum):
@@ -32,44 +44,6 @@ class IoType(StrEnum):
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A whole block device of this node, as a pool could use it."""
-
-    path: str
-    size_bytes: int
-    signatures: tuple[str, ...]
-    """What it carries: `ext4`, `LVM2_member`, `gpt` …; empty if blank."""
-    used_by: str | None
-    """Who holds it (a pool, a mount point), or None."""
-
-
-@dataclass(frozen=True)
-class Reserves:
-    """What of a pool is set aside, in bytes (S10)."""
-
-    snapshots_bytes: int
-    replication_metadata_bytes: int
-    system_bytes: int
-    """Lost to the pool's own metadata and to rounding."""
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Where volumes are cut from.
-
-    What is free, the volumes, the three reserves and what others put there add up to `size_bytes`.
-    """
-
-    name: str
-    size_bytes: int
-    """All its disks together."""
-    free_bytes: int
-    extent_bytes: int
-    disks: tuple[str, ...]
-    reserves: Reserves
-
-
-@dataclass(frozen=True)
 class VolumeSpec:
     """A volume as asked for. `size_bytes` is rounded up to the pool's extent."""
 
@@ -79,6 +53,10 @@ class VolumeSpec:
     kind: VolumeKind
     io_type: IoType = IoType.BLOCK
     """File only with `Can.VOLUME_FILE`, and never of kind nas."""
+    is_thin: bool = False
+    """It takes room from the pool's thin pool as it is written (`Can.VOLUME_THIN`)."""
+    file_system: FileSystem = FileSystem.XFS
+    """Of a volume that has one."""
 
     @property
     def has_file_system(self) -> bool:
@@ -98,34 +76,16 @@ class Volume:
     """The block device to open, such as `/dev/tank/v0`."""
     uuid: str
     is_active: bool
+    is_thin: bool = False
+    used_bytes: int | None = None
+    """What it really takes of its pool; None while that is not known."""
+    io_type: IoType = IoType.BLOCK
+    """What it was made for."""
+    file_system: FileSystem | None = None
+    """None: it was made without."""
 
 
-@dataclass(frozen=True)
-class SnapshotSpec:
-    """A point-in-time copy as asked for; `reserve_bytes` is the room for what changes meanwhile."""
-
-    pool: str
-    volume: str
-    name: str
-    reserve_bytes: int
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A snapshot as it is."""
-
-    pool: str
-    volume: str
-    name: str
-    reserve_bytes: int
-    used_percent: float | None
-    """None while it is not known: the snapshot is not active."""
-    is_overflown: bool
-    """True when the reserve ran full: the copy is then void and never to be read."""
-    device: str
-
-
-class VolumeDriver(Driver):
+class VolumeDriver(PoolUpkeep, SnapshotUpkeep):
     """Makes pools, volumes and snapshots by one mechanism."""
 
     @abstractmethod
@@ -166,7 +126,8 @@ class VolumeDriver(Driver):
         """Make a volume; of kind nas or for file I/O with a file system on it.
 
         Wipes signatures in the *new* device only. Raises NoSpaceError saying how many bytes are missing, NotFoundError
-        for the pool, ConflictError if the name is taken by a volume of another size or kind.
+        for the pool, ConflictError if the name is taken by a volume of another size or kind, or with another file
+        system.
         """
 
     @abstractmethod
@@ -212,6 +173,17 @@ class VolumeDriver(Driver):
     async def is_mounted(self, device: str, directory: str) -> bool:
         """Whether the file system on `device` is what lies at `directory` now. A device that is not there is not."""
 
+    @abstractmethod
+    async def is_shut_down(self, directory: str) -> bool:
+        """Whether the kernel has shut down the file system mounted at `directory`, as it does after some errors.
+
+        Such a one gives errors to whoever uses it until it is unmounted. Where nothing is mounted, none is shut down.
+        """
+
+    @abstractmethod
+    async def file_system_use(self, directory: str) -> FileSystemUse:
+        """How full the file system mounted at `directory` is. Raises NotFoundError when nothing is mounted there."""
+
     async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
         """Make a volume larger under its users (`Can.VOLUME_GROW`); `size_bytes` is rounded up to the pool's extent.
 
@@ -240,21 +212,15 @@ class VolumeDriver(Driver):
         """
         raise self.unsupported("file I/O")
 
-    async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
-        """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        """Make `UNIT_FILE` at `directory` as large as this under its users (`Can.VOLUME_FILE` and `Can.VOLUME_GROW`).
 
-        Raises NoSpaceError saying how many bytes are missing, NotFoundError for the volume, ConflictError
-        if the name is taken by a snapshot of another reserve.
+        It is never smaller than it was at any moment, holds what it held, and reads as zeros behind that; all its room
+        is allocated, and its size survives a power cut from then on. As large or larger already is success. Raises
+        NoSpaceError when the file system has no room for it, NotFoundError when nothing is mounted at `directory` or
+        there is no such file.
         """
-        raise self.unsupported("snapshots")
-
-    async def list_snapshots(self, pool: str | None = None) -> tuple[Snapshot, ...]:
-        """Snapshots by pool, volume and name."""
-        return ()
-
-    async def delete_snapshot(self, pool: str, volume: str, name: str) -> None:
-        """Destroy a snapshot; the absent is success. Raises BusyError while it is mounted or held open."""
-        raise self.unsupported("snapshots")
+        raise self.unsupported("growing files")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,12 +29,24 @@ from holdfast.errors import (
     UnavailableError,
     VerificationError,
 )
-from holdfast.hooks.replication import AgentSpec, CopyDriver, CopyProgress, CopyResult, CopyRun, ReplicaShare
+from holdfast.hooks.replication import (
+    AgentSpec,
+    CopyDriver,
+    CopyNote,
+    CopyProgress,
+    CopyResult,
+    CopyRun,
+    ReplicaShare,
+)
+from holdfast.testing.copy_rules import CopyRulesContract
+from holdfast.testing.copy_transport import CopyTransportContract
 from holdfast.testing.ports import free_port
 from holdfast.testing.trees import HOSTILE_NAMES, differences, make_tree, read_tree
 from holdfast.values import Secret
 
 SMALL_BYTES = 2 << 20
+NOTE = CopyNote("task", "node-a", datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC), 3600)
+LATER = CopyNote("t" * 31, "n" * 31, datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), None)
 OTHER = bytes(byte ^ 1 for byte in range(256))
 """Every byte as another one."""
 
@@ -115,7 +129,7 @@ async def open_bench(driver: CopyDriver, directory: Path) -> AsyncIterator[Bench
         await driver.stop_agent()
 
 
-class CopyContract:
+class CopyContract(CopyTransportContract, CopyRulesContract):
     """What every copy driver does."""
 
     @pytest.fixture
@@ -360,6 +374,57 @@ class CopyContract:
         before = read_tree(bench.source), read_tree(bench.replica)
         assert await bench.verify("docs/big") != ()
         assert (read_tree(bench.source), read_tree(bench.replica)) == before
+
+    # --- the notes ---
+
+    async def test_the_newest_note_lies_with_its_replica(self, bench: Bench) -> None:
+        make_tree(bench.source)
+        other = replace(bench.share, name="other", path=str(bench.directory))
+        await bench.start(bench.share, other)
+        await bench.copy()
+        assert await bench.driver.read_notes() == {}
+        for note in (NOTE, LATER, NOTE):
+            await bench.driver.leave_note(bench.run, note)
+            assert await bench.driver.read_notes() == {"docs": note}
+        await bench.driver.leave_note(replace(bench.run, replica="other"), LATER)
+        assert await bench.driver.read_notes() == {"docs": NOTE, "other": LATER}
+        assert bench.differences() == ()
+
+    async def test_who_may_not_copy_leaves_no_note(self, bench: Bench) -> None:
+        await bench.assert_refused(UnavailableError, lambda: bench.driver.leave_note(bench.run, NOTE))
+        await bench.start()
+        for run, error in (
+            (replace(bench.run, password=Secret("wrong")), DeniedError),
+            (replace(bench.run, user="other"), DeniedError),
+            (replace(bench.run, replica="no-such"), NotFoundError),
+        ):
+            await bench.assert_refused(error, partial(bench.driver.leave_note, run, NOTE))
+        await bench.start(replace(bench.share, allowed_sources=("192.0.2.1",)))
+        with pytest.raises((DeniedError, NotFoundError)):
+            await bench.driver.leave_note(bench.run, NOTE)
+        assert await bench.driver.read_notes() == {}
+
+    async def test_a_note_stays_while_the_agent_is_changed(self, bench: Bench) -> None:
+        await bench.start()
+        await bench.driver.leave_note(bench.run, NOTE)
+        bench.agent = AgentSpec("127.0.0.1", free_port())
+        await bench.start(replace(bench.share, password=Secret("changed")), replace(bench.share, name="other"))
+        assert await bench.driver.read_notes() == {"docs": NOTE}
+
+    async def test_a_note_goes_with_its_replica(self, bench: Bench) -> None:
+        await bench.start()
+        await bench.driver.leave_note(bench.run, NOTE)
+        await bench.start(replace(bench.share, name="other"))
+        await bench.start()
+        assert await bench.driver.read_notes() == {}
+
+    async def test_notes_go_with_the_agent(self, bench: Bench) -> None:
+        await bench.start()
+        await bench.driver.leave_note(bench.run, NOTE)
+        await bench.driver.stop_agent()
+        assert await bench.driver.read_notes() == {}
+        await bench.start()
+        assert await bench.driver.read_notes() == {}
 
     # --- the agent ---
 

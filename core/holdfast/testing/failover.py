@@ -14,7 +14,17 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import ConfirmationError, RefusedError, UnavailableError
-from holdfast.hooks.failover import FailoverDriver, GroupPlan, GroupState, GroupStatus, MonitorPlan, MonitorStatus
+from holdfast.hooks.failover import (
+    ADDRESS_DOWN,
+    PARTNER_SERVES,
+    FailoverDriver,
+    GroupPlan,
+    GroupState,
+    GroupStatus,
+    MonitorPlan,
+    MonitorStatus,
+)
+from holdfast.hooks.forecast import Fault
 
 S = GroupState
 NODES = ("a", "b")
@@ -55,6 +65,13 @@ async def hand_in(bed: FailoverBed, *groups: GroupPlan, nodes: tuple[str, ...] =
     """Write plans with these groups and make the monitors read them."""
     for node in nodes:
         await bed.write_plan(node, replace(bed.plan(node), groups=groups))
+        await bed.driver(node).plan_written()
+
+
+async def mark(bed: FailoverBed, *in_maintenance: str) -> None:
+    """Write plans with these nodes in maintenance and make the monitors read them."""
+    for node in NODES:
+        await bed.write_plan(node, replace(bed.plan(node), in_maintenance=in_maintenance))
         await bed.driver(node).plan_written()
 
 
@@ -161,6 +178,40 @@ class FailoverContract:
         assert caught.value.reasons
         assert await states(bed) == (S.ACTIVE_SYNC, S.STANDBY_OK)
 
+    async def test_who_hands_a_group_over_tells_how_long_nobody_served_it(self, bed: FailoverBed) -> None:
+        await served(bed)
+        await bed.driver("a").switch_over(bed.group.name, to="b", deadline_s=bed.within_s)
+
+        async def is_told() -> bool:
+            timelines = [d.timeline_ms for _, d in await bed.driver("a").decisions() if PARTNER_SERVES in d.timeline_ms]
+            return bool(timelines) and 0 <= timelines[-1][ADDRESS_DOWN] <= timelines[-1][PARTNER_SERVES]
+
+        await bed.has_come(is_told)
+
+    async def test_a_node_in_maintenance_begins_to_serve_nothing(self, bed: FailoverBed) -> None:
+        await mark(bed, "a")
+        await hand_in(bed, bed.group)
+        await settled(bed, S.STANDBY_OK, S.ACTIVE_SYNC)
+
+    async def test_a_node_in_maintenance_is_handed_nothing_and_says_why(self, bed: FailoverBed) -> None:
+        await served(bed)
+        await mark(bed, "b")
+        with pytest.raises(RefusedError) as caught:
+            await bed.driver("a").switch_over(bed.group.name, to="b", deadline_s=bed.within_s)
+        assert "in-maintenance" in [reason.code for reason in caught.value.reasons]
+        assert await states(bed) == (S.ACTIVE_SYNC, S.STANDBY_OK)
+        for node in NODES:
+            group = await group_on(bed, node)
+            assert group is not None
+            assert any("maintenance" in reason for reason in group.reasons)
+
+    async def test_a_node_in_maintenance_that_serves_goes_on_and_may_hand_over(self, bed: FailoverBed) -> None:
+        await served(bed)
+        await mark(bed, "a")
+        assert await states(bed) == (S.ACTIVE_SYNC, S.STANDBY_OK)
+        await bed.driver("a").switch_over(bed.group.name, to="b", deadline_s=bed.within_s)
+        await settled(bed, S.STANDBY_OK, S.ACTIVE_SYNC)
+
     async def test_a_stopped_group_does_not_move(self, bed: FailoverBed) -> None:
         await hand_in(bed, replace(bed.group, is_started=False))
         with pytest.raises(RefusedError):
@@ -200,6 +251,49 @@ class FailoverContract:
             await bed.driver("b").grant_promotion(bed.group.name, confirm=bed.group.name)
         assert await states(bed) == (S.ACTIVE_SYNC, S.STANDBY_OK)
 
+    async def test_what_would_happen_is_told_for_every_fault_and_asking_changes_nothing(self, bed: FailoverBed) -> None:
+        epoch = await served(bed)
+        for node in NODES:
+            told = await bed.driver(node).forecast(bed.group.name)
+            assert [forecast.fault for forecast in told] == list(Fault)
+            by_fault = {forecast.fault: forecast for forecast in told}
+            assert (by_fault[Fault.NONE].serves, by_fault[Fault.PASSIVE_POWER].serves) == ("a", "a")
+            assert (by_fault[Fault.ACTIVE_POWER].serves, by_fault[Fault.ACTIVE_POWER].deciders) == ("b", ("b",))
+            assert all(forecast.sentence and forecast.text for forecast in told)
+        await settled(bed, S.ACTIVE_SYNC, S.STANDBY_OK)
+        group = await group_on(bed, "a")
+        assert group is not None
+        assert group.epoch == epoch
+
+    async def test_what_would_happen_follows_the_state(self, bed: FailoverBed) -> None:
+        await served(bed)
+        await bed.driver("a").switch_over(bed.group.name, to="b", deadline_s=bed.within_s)
+        await settled(bed, S.STANDBY_OK, S.ACTIVE_SYNC)
+        for node in NODES:
+            by_fault = {forecast.fault: forecast for forecast in await bed.driver(node).forecast(bed.group.name)}
+            assert (by_fault[Fault.NONE].serves, by_fault[Fault.ACTIVE_POWER].serves) == ("b", "a")
+
+    async def test_a_forecast_that_nobody_serves_says_for_how_long_and_what_stands_in_the_way(
+        self, bed: FailoverBed
+    ) -> None:
+        await hand_in(bed, replace(bed.group, is_started=False))
+        await settled(bed, S.STOPPED, S.STOPPED)
+        (told,) = await bed.driver("a").forecast(bed.group.name)
+        assert (told.fault, told.serves, told.held_at_least_ms) == (Fault.NONE, None, None)
+        assert told.person
+        assert told.blockers
+        assert all(reason.text and reason.remedy for reason in told.blockers)
+
+    async def test_a_dead_monitor_foresees_nothing(self, bed: FailoverBed) -> None:
+        await served(bed)
+        await bed.kill_monitor("a")
+        with pytest.raises(UnavailableError):
+            await bed.driver("a").forecast(bed.group.name)
+
+    async def test_nothing_is_foreseen_of_a_group_that_is_none(self, bed: FailoverBed) -> None:
+        with pytest.raises(RefusedError):
+            await bed.driver("a").forecast("another")
+
     async def test_decisions_have_growing_numbers_and_can_be_read_on(self, bed: FailoverBed) -> None:
         await served(bed)
         await bed.driver("a").switch_over(bed.group.name, to="b", deadline_s=bed.within_s)
@@ -224,7 +318,7 @@ class FailoverContract:
 
     async def test_every_lack_is_said_at_once_with_its_remedy(self, bed: FailoverBed) -> None:
         await bed.kill_monitor("a")
-        plan = replace(bed.plan("a"), ping_node=None, links=bed.plan("a").links[:1])
+        plan = replace(bed.plan("a"), ping_nodes=(), links=bed.plan("a").links[:1])
         found = await bed.driver("a").preflight(plan, bed.group)
         assert len({unmet.code for unmet in found}) >= 3
         assert all(unmet.text and unmet.remedy for unmet in found)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from holdfast.errors import ConfirmationError, Reason, RefusedError, UnavailableError
 from holdfast.hooks.base import Can
 from holdfast.hooks.failover import (
+    ADDRESS_DOWN,
+    PARTNER_SERVES,
     Decision,
     FailoverDriver,
     GroupPlan,
     GroupState,
     GroupStatus,
-    LinkStatus,
     MonitorHost,
     MonitorPlan,
     MonitorStatus,
     Unmet,
 )
+from holdfast.hooks.forecast import Fault, Forecast
+from holdfast.hooks.links import LinkStatus, PingNodeStatus
 
 S = GroupState
+MOVING = (
+    Fault.ACTIVE_POWER,
+    Fault.ACTIVE_FROZEN,
+    Fault.ACTIVE_LINKS,
+    Fault.ACTIVE_CLIENTS,
+    Fault.ACTIVE_DISK,
+    Fault.SWITCHOVER,
+)
+"""Faults after which the other node serves, if it is ready."""
 
 
 @dataclass
@@ -42,6 +54,8 @@ class FailoverPair:
         self.unmet: dict[str, list[Unmet]] = {}
         """What a node's preflight complains about beside its own findings."""
         self.kept: dict[str, list[Decision]] = {}
+        self.stuck: set[str] = set()
+        """Groups that nobody lets go of."""
 
     def adopt(self, node: str, plan: MonitorPlan) -> None:
         """The monitor of `node` read a plan."""
@@ -67,19 +81,30 @@ class FailoverPair:
             self.tell(served.active, name, f"{name} is to stop: {served.active} stops serving it")
             served.active = None
         if served.active is None and agreed:
-            self.serve(name, next(iter(running.values())).preferred)
+            preferred = next(iter(running.values())).preferred
+            marked = self.in_maintenance()
+            fit = [node for node in sorted(running, key=lambda node: node != preferred) if node not in marked]
+            if fit:
+                self.serve(name, fit[0])
         elif served.active is not None:
             served.states[served.active] = S.ACTIVE_SYNC if agreed else S.ACTIVE_ALONE
             for node in running:
                 if node != served.active and agreed:
                     served.states[node] = S.STANDBY_OK
 
+    def in_maintenance(self) -> set[str]:
+        """The nodes that are marked in any plan."""
+        return {node for plan in self.plans.values() for node in plan.in_maintenance}
+
     def serve(self, name: str, node: str) -> None:
         """`node` takes the group, in sync with its partner."""
         served = self.groups[name]
+        if served.active is not None:
+            took = {ADDRESS_DOWN: 10, "mirror demoted": 30, PARTNER_SERVES: 130}
+            self.tell(served.active, name, f"{node} serves {name} now", took)
         served.active, served.epoch = node, served.epoch + 1
         served.states = {each: S.ACTIVE_SYNC if each == node else S.STANDBY_OK for each in served.states}
-        self.tell(node, name, f"{node} serves {name} under epoch {served.epoch}")
+        self.tell(node, name, f"{node} serves {name} under epoch {served.epoch}", {"address up": 90})
 
     def lose(self, node: str, *, leaves_manual: bool = False) -> None:
         """Take the power of `node`: its partner takes over, or, where it cannot know, waits for a person."""
@@ -88,7 +113,9 @@ class FailoverPair:
             for other in [each for each in served.states if each != node and each not in self.dead_monitors]:
                 if served.states[other] is S.STOPPED:
                     continue
-                if leaves_manual and served.active != other:
+                if other in self.in_maintenance() and served.active != other:
+                    served.active, served.states[other] = None, S.SUSPECT
+                elif leaves_manual and served.active != other:
                     served.active, served.states[other] = None, S.MANUAL
                 else:
                     self.go_alone(name, other)
@@ -101,9 +128,10 @@ class FailoverPair:
         served.active, served.states[node] = node, S.ACTIVE_ALONE
         self.tell(node, name, f"{node} serves {name} alone under epoch {served.epoch}")
 
-    def tell(self, node: str, group: str, sentence: str) -> None:
+    def tell(self, node: str, group: str, sentence: str, timeline_ms: Mapping[str, int] | None = None) -> None:
         """Keep a decision."""
-        self.kept.setdefault(node, []).append(Decision("2026-01-01T00:00:00Z", node, group, sentence, {}))
+        decision = Decision("2026-01-01T00:00:00Z", node, group, sentence, {}, timeline_ms or {})
+        self.kept.setdefault(node, []).append(decision)
 
 
 class MemoryFailover(FailoverDriver):
@@ -125,7 +153,7 @@ class MemoryFailover(FailoverDriver):
         found = list(self.pair.unmet.get(self.node, ()))
         if self.node in self.pair.dead_monitors:
             found.append(Unmet("monitor", "the failover monitor does not answer", "start it on this node"))
-        if plan.ping_node is None:
+        if not plan.ping_nodes:
             found.append(Unmet("no-ping-node", "no ping node is set", "set one"))
         if len(plan.links) < 2:
             found.append(Unmet("links", f"{len(plan.links)} links carry heartbeats, two are needed", "set two"))
@@ -147,7 +175,9 @@ class MemoryFailover(FailoverDriver):
             links=tuple(LinkStatus(link.name, is_heard, 0 if is_heard else None, None) for link in plan.links)
             if plan
             else (),
-            ping_node_answers=True if plan and plan.ping_node else None,
+            ping_nodes=tuple(PingNodeStatus(address, answers=True, since_ms=0) for address in plan.ping_nodes)
+            if plan
+            else (),
             peer_heard=is_heard,
             groups=tuple(self._group(group, is_heard=is_heard) for group in plan.groups) if plan else (),
         )
@@ -157,7 +187,8 @@ class MemoryFailover(FailoverDriver):
         state = served.states[self.node]
         other = [each for node, each in served.states.items() if node != self.node and is_heard]
         is_well = state in (S.ACTIVE_SYNC, S.STANDBY_OK)
-        reasons = () if is_well else (f"{plan.name} is {state} on {self.node}",)
+        marked = [f"{node} is in maintenance" for node in sorted(self.pair.in_maintenance())]
+        reasons = (*marked, *(() if is_well else (f"{plan.name} is {state} on {self.node}",)))
         active = served.active if served.active == self.node or is_heard else None
         return GroupStatus(plan.name, state, active, served.epoch, plan.revision, reasons, other[0] if other else None)
 
@@ -174,6 +205,10 @@ class MemoryFailover(FailoverDriver):
             reasons.append(Reason("not-started", f"nobody serves {group}", "start the group"))
         elif served.states[served.active] is not S.ACTIVE_SYNC or self.pair.dead_monitors:
             reasons.append(Reason("not-in-sync", f"{group} is not in sync", "wait until both nodes are in sync"))
+        if to in self.pair.in_maintenance():
+            reasons.append(Reason("in-maintenance", f"{to} is in maintenance", "end it"))
+        if group in self.pair.stuck:
+            reasons.append(Reason("stuck", f"{served.active} could not let go of {group}", "see its log"))
         if reasons:
             raise RefusedError(f"{group} cannot move to {to}", reasons=reasons)
         if served.active != to:
@@ -191,10 +226,40 @@ class MemoryFailover(FailoverDriver):
             self.pair.tell(self.node, name, f"{self.node} may go on with {name} on a person's word")
             return
         served = self.pair.groups.get(name)
-        if served is None or served.states.get(self.node) is not S.MANUAL:
+        if served is None or served.states.get(self.node) not in (S.MANUAL, S.SUSPECT):
             text = f"{name} does not wait for a person's word on {self.node}"
             raise RefusedError(text, reasons=[Reason("not-manual", text, "see its status")])
         self.pair.go_alone(name, self.node)
+
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        """See Forecaster: as `FailoverPair.lose` and `switch_over` do it."""
+        self._need_monitor()
+        served = self.pair.groups.get(group)
+        if served is None or self.node not in served.states:
+            raise RefusedError(f"there is no group {group}", reasons=[Reason("unknown-group", group, "name another")])
+        active = served.active
+        faults = tuple(Fault) if active is not None else (Fault.NONE,)
+        return tuple(self._foresee(group, served, fault) for fault in faults)
+
+    def _foresee(self, group: str, served: Served, fault: Fault) -> Forecast:
+        active = served.active
+        others = [node for node in served.states if node != active and node not in self.pair.dead_monitors]
+        ready = next((node for node in others if served.states[node] is S.STANDBY_OK), None)
+        serves = ready or (active if fault is Fault.SWITCHOVER else None) if fault in MOVING else active
+        gone = {Fault.ACTIVE_POWER: active, Fault.ACTIVE_FROZEN: active}.get(fault)
+        sentence = f"{serves} serves {group}" if serves else f"nobody serves {group}"
+        return Forecast(
+            fault=fault,
+            text=f"{fault} of {active or group}",
+            deciders=tuple(node for node in served.states if node not in (gone, *self.pair.dead_monitors)),
+            serves=serves,
+            holds_writes=serves != active or serves is None,
+            held_at_least_ms=0 if serves else None,
+            person="" if serves else "bring back what is lost",
+            sentence=sentence,
+            decisions=(sentence,),
+            blockers=() if serves else (Reason("not-ready", f"no other node stands by for {group}", "wait"),),
+        )
 
     async def decisions(self, *, after: int = 0) -> tuple[tuple[int, Decision], ...]:
         """See FailoverDriver."""

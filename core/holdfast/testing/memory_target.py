@@ -145,13 +145,17 @@ class MemoryTargets(TargetDriver):
     def _open(self, spec: TargetSpec, already: TargetSpec | None = None) -> None:
         """Hold the devices of `spec` instead of those of `already`; all or none."""
         before = _devices(already) if already else set()
-        sizes = {unit.device: unit.file_bytes for unit in spec.units}
+        for unit in spec.units:
+            if unit.file_bytes is None:
+                continue
+            if not Path(unit.device).exists():
+                raise NotFoundError(f"the file {unit.device} cannot be opened")
+            if Path(unit.device).stat().st_size < unit.file_bytes:
+                raise ConflictError(f"the file {unit.device} has less than {unit.file_bytes} bytes")
+        files = {unit.device for unit in spec.units if unit.file_bytes is not None}
         for device in sorted(_devices(spec) - before):
-            file_bytes = sizes[device]
-            if not (self._can_open(device) if file_bytes is None else Path(device).exists()):
+            if device not in files and not self._can_open(device):
                 raise NotFoundError(f"the device {device} cannot be opened")
-            if file_bytes not in (None, Path(device).stat().st_size if file_bytes else None):
-                raise ConflictError(f"the file {device} has not {file_bytes} bytes")
             if device in self.held_devices:
                 raise BusyError(f"the device {device} is in use")
         self.held_devices = self.held_devices - before | _devices(spec)

@@ -7,7 +7,6 @@ snapshot is a copy. So a copy driver can run on it. Nothing here knows LVM.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -19,22 +18,15 @@ from holdfast.errors import BusyError, ConflictError, InvalidError, NoSpaceError
 from holdfast.hooks.base import Can
 from holdfast.hooks.volume import (
     UNIT_FILE,
-    Disk,
-    Pool,
-    Reserves,
+    FileSystemUse,
     Snapshot,
     SnapshotSpec,
     Volume,
-    VolumeDriver,
     VolumeSpec,
 )
+from holdfast.testing.memory_pools import EXTENT_BYTES, MIB, POOL_ABILITIES, MemoryPools, Taken, check_name, round_up
 
-MIB = 1024 * 1024
-EXTENT_BYTES = 4 * MIB
 FILE_SYSTEM = "memoryfs"
-MEMBER = "memory_member"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
-
 DISKS = {f"/dev/memory-{number}": 4096 * MIB for number in (1, 2, 3)}
 
 
@@ -46,25 +38,30 @@ class Mounted:
     is_read_only: bool
 
 
-class MemoryVolumes(VolumeDriver):
+class MemoryVolumes(MemoryPools):
     """See VolumeDriver. Tests may read and change all its attributes: they are the reality it drives."""
 
-    can: ClassVar[frozenset[Can]] = frozenset({Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW, Can.VOLUME_FILE})
+    can: ClassVar[frozenset[Can]] = frozenset(
+        {
+            *POOL_ABILITIES,
+            *(Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW, Can.VOLUME_FILE, Can.VOLUME_EXT4),
+            *(Can.SNAPSHOT_GROW, Can.SNAPSHOT_ROLL_BACK, Can.SNAPSHOT_COPY),
+        }
+    )
 
     def __init__(self, content: Path, disks: Mapping[str, int] = DISKS) -> None:
         """`content` is where the files of NAS volumes lie; `disks` gives the size in bytes of each blank disk."""
+        super().__init__(disks)
         self.content = content
-        self.disks = dict(disks)
-        self.pools: dict[str, tuple[str, ...]] = {}
         self.volumes: dict[tuple[str, str], Volume] = {}
         self.metadata: dict[tuple[str, str], int] = {}
         self.snapshots: dict[tuple[str, str, str], Snapshot] = {}
-        self.carried: dict[str, tuple[str, ...]] = {}
-        """The signatures of each disk and device that has any."""
         self.active: set[str] = set()
         """The devices that are available."""
         self.held: set[str] = set()
         """Devices and mount points that somebody uses."""
+        self.shut_down: set[str] = set()
+        """Mount points whose file systems give errors until they are unmounted."""
         self.mounts: dict[str, Mounted] = {}
         self.above: dict[str, str] = {}
         """Mirrored devices: what is on each is on the device below it."""
@@ -76,66 +73,39 @@ class MemoryVolumes(VolumeDriver):
         self.held.clear()
         self.active.clear()
 
-    # --- pools ---
-
-    async def list_disks(self) -> tuple[Disk, ...]:
-        """See VolumeDriver."""
-        return tuple(
-            Disk(path, size_bytes, self.carried.get(path, ()), self._pool_of_disk(path))
-            for path, size_bytes in sorted(self.disks.items())
+    def _taken_bytes(self, pool: str) -> Taken:
+        """See MemoryPools."""
+        return Taken(
+            volumes_bytes=sum(v.size_bytes for v in self.volumes.values() if v.pool == pool and not v.is_thin),
+            snapshots_bytes=sum(s.reserve_bytes for s in self.snapshots.values() if s.pool == pool),
+            metadata_bytes=sum(size for (name, _), size in self.metadata.items() if name == pool),
+            promised_bytes=sum(v.size_bytes for v in self.volumes.values() if v.pool == pool and v.is_thin),
+            names=tuple(name for found, name in self.volumes if found == pool),
+            thin_names=tuple(v.name for v in self.volumes.values() if v.pool == pool and v.is_thin),
         )
 
-    def _pool_of_disk(self, path: str) -> str | None:
-        return next((name for name, disks in self.pools.items() if path in disks), None)
+    def _rename(self, name: str, new_name: str) -> None:
+        """See MemoryPools."""
 
-    async def create_pool(self, name: str, disks: tuple[str, ...], *, overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
-        """See VolumeDriver."""
-        _check_name(name)
-        if name in self.pools:
-            if set(self.pools[name]) != set(disks):
-                raise ConflictError(f"there is a pool {name} of {', '.join(self.pools[name])}")
-            return self._pool(name)
-        for path in disks:
-            if path not in self.disks:
-                raise NotFoundError(f"there is no disk {path}")
-            if user := self._pool_of_disk(path):
-                raise BusyError(f"{path} is used by {user}")
-            found = self.carried.get(path, ())
-            if found and set(overwrite.get(path, ())) != set(found):
-                raise ConflictError(f"{path} carries {', '.join(found)}")
-        self.pools[name] = disks
-        self.carried |= dict.fromkeys(disks, (MEMBER,))
-        return self._pool(name)
+        def path(device: str) -> str:
+            beginning = f"/dev/{name}/"
+            return f"/dev/{new_name}/{device.removeprefix(beginning)}" if device.startswith(beginning) else device
 
-    def _pool(self, name: str) -> Pool:
-        size_bytes = sum(self.disks[path] for path in self.pools[name])
-        system_bytes = EXTENT_BYTES * len(self.pools[name])
-        metadata_bytes = sum(size for (pool, _), size in self.metadata.items() if pool == name)
-        snapshots_bytes = sum(s.reserve_bytes for s in self.snapshots.values() if s.pool == name)
-        volumes_bytes = sum(v.size_bytes for v in self.volumes.values() if v.pool == name)
-        free_bytes = size_bytes - system_bytes - metadata_bytes - snapshots_bytes - volumes_bytes
-        reserves = Reserves(snapshots_bytes, metadata_bytes, system_bytes)
-        return Pool(name, size_bytes, free_bytes, EXTENT_BYTES, tuple(sorted(self.pools[name])), reserves)
-
-    def _need_pool(self, name: str) -> None:
-        if name not in self.pools:
-            raise NotFoundError(f"there is no pool {name}")
-
-    async def list_pools(self) -> tuple[Pool, ...]:
-        """See VolumeDriver."""
-        return tuple(self._pool(name) for name in sorted(self.pools))
-
-    async def get_pool(self, name: str) -> Pool:
-        """See VolumeDriver."""
-        self._need_pool(name)
-        return self._pool(name)
-
-    async def delete_pool(self, name: str) -> None:
-        """See VolumeDriver."""
-        if left := [volume for pool, volume in self.volumes if pool == name]:
-            raise BusyError(f"the pool {name} still has {', '.join(left)}")
-        for path in self.pools.pop(name, ()):
-            self.carried.pop(path, None)
+        files = self.content / name
+        if files.is_dir():
+            files.rename(self.content / new_name)
+        volumes = {(path(f"/dev/{p}/").split("/")[2], v): found for (p, v), found in self.volumes.items()}
+        self.volumes = {key: replace(v, pool=key[0], device=path(v.device)) for key, v in volumes.items()}
+        self.metadata = {(path(f"/dev/{p}/").split("/")[2], v): size for (p, v), size in self.metadata.items()}
+        snapshots = {(path(f"/dev/{p}/").split("/")[2], v, n): s for (p, v, n), s in self.snapshots.items()}
+        self.snapshots = {key: replace(s, pool=key[0], device=path(s.device)) for key, s in snapshots.items()}
+        self.active = {path(device) for device in self.active}
+        self.carried = {path(device): found for device, found in self.carried.items()}
+        self.above = {upper: path(lower) for upper, lower in self.above.items()}
+        for directory, mounted in list(self.mounts.items()):
+            self.mounts[directory] = replace(mounted, device=path(mounted.device))
+            Path(directory).unlink()
+            Path(directory).symlink_to(self._files(path(mounted.device)))
 
     async def activate_pool(self, name: str) -> None:
         """See VolumeDriver."""
@@ -148,28 +118,30 @@ class MemoryVolumes(VolumeDriver):
 
     async def create_volume(self, spec: VolumeSpec) -> Volume:
         """See VolumeDriver."""
-        _check_name(spec.name)
+        check_name(spec.name)
         self._need_pool(spec.pool)
-        size_bytes = _round_up(spec.size_bytes)
+        size_bytes = round_up(spec.size_bytes)
         found = self.volumes.get((spec.pool, spec.name))
         if found is None:
-            self._need_room(spec.pool, size_bytes)
+            if spec.is_thin:
+                self._need_thin(spec.pool)
+            else:
+                self._need_room(spec.pool, size_bytes)
             device = f"/dev/{spec.pool}/{spec.name}"
             found = Volume(spec.pool, spec.name, size_bytes, spec.kind, device, str(uuid.uuid4()), is_active=True)
+            found = replace(found, is_thin=spec.is_thin, io_type=spec.io_type)
+            found = replace(found, file_system=spec.file_system if spec.has_file_system else None)
             self.volumes[spec.pool, spec.name] = found
             self.carried.pop(device, None)
             if spec.has_file_system:
                 self.carried[device] = (FILE_SYSTEM,)
                 self._files(device).mkdir(parents=True)
-        elif (found.size_bytes, found.kind) != (size_bytes, spec.kind):
+        elif (found.size_bytes, found.kind, found.is_thin) != (size_bytes, spec.kind, spec.is_thin) or (
+            found.file_system not in (None, spec.file_system)
+        ):
             raise ConflictError(f"there is a volume {spec.name} already, {found.kind}, of {found.size_bytes} bytes")
         self.active.add(found.device)
         return await self.get_volume(spec.pool, spec.name)
-
-    def _need_room(self, pool: str, size_bytes: int) -> None:
-        missing = size_bytes - self._pool(pool).free_bytes
-        if missing > 0:
-            raise NoSpaceError(f"{missing} bytes are missing in the pool {pool}")
 
     async def list_volumes(self, pool: str | None = None) -> tuple[Volume, ...]:
         """See VolumeDriver."""
@@ -180,7 +152,8 @@ class MemoryVolumes(VolumeDriver):
         if (pool, name) not in self.volumes:
             raise NotFoundError(f"there is no volume {name} in the pool {pool}")
         found = self.volumes[pool, name]
-        return replace(found, is_active=found.device in self.active)
+        used_bytes = 0 if found.is_thin else found.size_bytes
+        return replace(found, is_active=found.device in self.active, used_bytes=used_bytes)
 
     async def delete_volume(self, pool: str, name: str) -> None:
         """See VolumeDriver."""
@@ -195,12 +168,13 @@ class MemoryVolumes(VolumeDriver):
 
     async def grow_volume(self, pool: str, name: str, size_bytes: int) -> Volume:
         """See VolumeDriver."""
-        volume, wanted = await self.get_volume(pool, name), _round_up(size_bytes)
+        volume, wanted = await self.get_volume(pool, name), round_up(size_bytes)
         if wanted < volume.size_bytes:
             raise ConflictError(f"the volume {name} has {volume.size_bytes} bytes, and is never made smaller")
         if wanted > volume.size_bytes and any(key[:2] == (pool, name) for key in self.snapshots):
             raise BusyError(f"the volume {name} has snapshots")
-        self._need_room(pool, wanted - volume.size_bytes)
+        if not volume.is_thin:
+            self._need_room(pool, wanted - volume.size_bytes)
         self.volumes[pool, name] = replace(self.volumes[pool, name], size_bytes=wanted)
         return await self.get_volume(pool, name)
 
@@ -215,13 +189,7 @@ class MemoryVolumes(VolumeDriver):
 
     async def make_unit_file(self, directory: str, size_bytes: int) -> str:
         """See VolumeDriver."""
-        if directory not in self.mounts:
-            raise NotFoundError(f"nothing is mounted at {directory}")
-        path = Path(directory) / UNIT_FILE
-        device = self.mounts[directory].device
-        (volume,) = (v for v in self.volumes.values() if v.device == self.above.get(device, device))
-        if size_bytes > volume.size_bytes:
-            raise NoSpaceError(f"{directory} has no room for {size_bytes} bytes")
+        path = self._unit_file(directory, size_bytes)
         if not path.exists():
             path.touch()
             os.truncate(path, size_bytes)
@@ -229,19 +197,32 @@ class MemoryVolumes(VolumeDriver):
             raise ConflictError(f"{path} has {path.stat().st_size} bytes")
         return str(path)
 
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        """See VolumeDriver."""
+        path = self._unit_file(directory, size_bytes)
+        if not path.exists():
+            raise NotFoundError(f"there is no file {path}")
+        os.truncate(path, max(size_bytes, path.stat().st_size))
+
+    def _unit_file(self, directory: str, size_bytes: int) -> Path:
+        if directory not in self.mounts:
+            raise NotFoundError(f"nothing is mounted at {directory}")
+        device = self.mounts[directory].device
+        (volume,) = (v for v in self.volumes.values() if v.device == self.above.get(device, device))
+        if size_bytes > volume.size_bytes:
+            raise NoSpaceError(f"{directory} has no room for {size_bytes} bytes")
+        return Path(directory) / UNIT_FILE
+
     def _remove_device(self, device: str) -> None:
         """What the device carried stays behind: whatever is put there next must clear it."""
-        if users := [directory for directory, mounted in self.mounts.items() if mounted.device == device]:
-            raise BusyError(f"{device} is mounted at {', '.join(users)}")
-        if device in self.held:
-            raise BusyError(f"{device} is held open")
+        self._refuse_used(device)
         self.active.discard(device)
         shutil.rmtree(self._files(device), ignore_errors=True)
 
     async def create_metadata(self, pool: str, volume: str, size_bytes: int) -> str:
         """See VolumeDriver."""
         await self.get_volume(pool, volume)
-        device, size_bytes = _metadata_device(pool, volume), _round_up(size_bytes)
+        device, size_bytes = _metadata_device(pool, volume), round_up(size_bytes)
         if (pool, volume) not in self.metadata:
             self._need_room(pool, size_bytes)
             self.metadata[pool, volume] = size_bytes
@@ -281,6 +262,19 @@ class MemoryVolumes(VolumeDriver):
         """See VolumeDriver."""
         return directory in self.mounts and self.mounts[directory].device == device
 
+    async def is_shut_down(self, directory: str) -> bool:
+        """See VolumeDriver."""
+        return directory in self.shut_down
+
+    async def file_system_use(self, directory: str) -> FileSystemUse:
+        """See VolumeDriver."""
+        if directory not in self.mounts:
+            raise NotFoundError(f"nothing is mounted at {directory}")
+        device = self.mounts[directory].device
+        size_bytes = next(v.size_bytes for v in self.volumes.values() if v.device == self.above.get(device, device))
+        used_bytes = sum(size for size, _ in _stamps(self._files(device)).values())
+        return FileSystemUse(size_bytes, used_bytes, size_bytes - used_bytes)
+
     def _put(self, place: Path, files: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         place.rmdir()
@@ -296,6 +290,7 @@ class MemoryVolumes(VolumeDriver):
 
     def _take_away(self, directory: str) -> None:
         del self.mounts[directory]
+        self.shut_down.discard(directory)
         Path(directory).unlink()
         Path(directory).mkdir()
 
@@ -309,9 +304,9 @@ class MemoryVolumes(VolumeDriver):
 
     async def create_snapshot(self, spec: SnapshotSpec) -> Snapshot:
         """See VolumeDriver."""
-        _check_name(spec.name)
+        check_name(spec.name)
         volume = await self.get_volume(spec.pool, spec.volume)
-        key, reserve_bytes = (spec.pool, spec.volume, spec.name), _round_up(spec.reserve_bytes)
+        key, reserve_bytes = (spec.pool, spec.volume, spec.name), round_up(spec.reserve_bytes)
         if key in self.snapshots:
             if self.snapshots[key].reserve_bytes != reserve_bytes:
                 raise ConflictError(f"there is a snapshot {spec.name} of another reserve")
@@ -352,16 +347,53 @@ class MemoryVolumes(VolumeDriver):
             self._remove_device(self.snapshots[pool, volume, name].device)
             del self.snapshots[pool, volume, name]
 
+    def _need_snapshot(self, pool: str, volume: str, name: str) -> Snapshot:
+        """One that can be read. Raises NotFoundError, ConflictError."""
+        if (pool, volume, name) not in self.snapshots:
+            raise NotFoundError(f"there is no snapshot {name} of the volume {pool}/{volume}")
+        found = self._snapshot((pool, volume, name))
+        if found.is_overflown:
+            raise ConflictError(f"the snapshot {name} of {pool}/{volume} overflowed")
+        return found
 
-def _check_name(name: str) -> None:
-    if not _NAME.match(name):
-        raise InvalidError(f"{name!r} cannot be a name")
+    async def grow_snapshot(self, pool: str, volume: str, name: str, reserve_bytes: int) -> Snapshot:
+        """See SnapshotUpkeep."""
+        found = self._need_snapshot(pool, volume, name)
+        wanted = min(round_up(reserve_bytes), self.volumes[pool, volume].size_bytes + EXTENT_BYTES)
+        if round_up(reserve_bytes) < found.reserve_bytes:
+            raise ConflictError(f"the snapshot {name} has {found.reserve_bytes} bytes")
+        self._need_room(pool, wanted - found.reserve_bytes)
+        self.snapshots[pool, volume, name] = replace(found, reserve_bytes=max(wanted, found.reserve_bytes))
+        return self._snapshot((pool, volume, name))
 
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        """See SnapshotUpkeep."""
+        found = self._need_snapshot(pool, volume, name)
+        present = (await self.get_volume(pool, volume)).device
+        for device in (present, found.device):
+            self._refuse_used(device)
+        if self._files(present).is_dir():
+            shutil.rmtree(self._files(present))
+            shutil.copytree(self._files(found.device), self._files(present), symlinks=True)
 
-def _round_up(size_bytes: int) -> int:
-    if size_bytes <= 0:
-        raise InvalidError("a size is at least one byte")
-    return -(-size_bytes // EXTENT_BYTES) * EXTENT_BYTES
+    async def copy_snapshot(
+        self, pool: str, volume: str, name: str, into: str, *, offset_bytes: int, size_bytes: int
+    ) -> None:
+        """See SnapshotUpkeep. A file system is copied with its first part."""
+        found, copy = self._need_snapshot(pool, volume, name), await self.get_volume(pool, into)
+        whole = min(copy.size_bytes, self.volumes[pool, volume].size_bytes)
+        if offset_bytes < 0 or size_bytes <= 0 or offset_bytes + size_bytes > whole:
+            raise InvalidError(f"there is no such part of {into}")
+        self._refuse_used(copy.device)
+        if offset_bytes == 0 and self._files(found.device).is_dir():
+            shutil.rmtree(self._files(copy.device), ignore_errors=True)
+            shutil.copytree(self._files(found.device), self._files(copy.device), symlinks=True)
+
+    def _refuse_used(self, device: str) -> None:
+        if users := [directory for directory, mounted in self.mounts.items() if mounted.device == device]:
+            raise BusyError(f"{device} is mounted at {', '.join(users)}")
+        if device in self.held:
+            raise BusyError(f"{device} is held open")
 
 
 def _metadata_device(pool: str, volume: str) -> str:

@@ -289,7 +289,7 @@ class TargetContract:
             assert await driver.state(changed) is TargetState.ACTIVE
             assert as_sets(await driver.read(spec.iqn)) == as_sets(changed)
 
-    async def test_a_file_that_is_absent_or_of_another_size_is_refused_and_never_made(
+    async def test_a_file_that_is_absent_or_too_small_is_refused_and_never_made(
         self, driver: TargetDriver, spec: TargetSpec, make_file: MakeFile
     ) -> None:
         path = Path(make_file(None))
@@ -304,6 +304,28 @@ class TargetContract:
         make_file(FILE_BYTES)
         await driver.activate(wanted)
         assert await driver.state(wanted) is TargetState.ACTIVE
+
+    @pytest.mark.parametrize("has_write_cache", [False, True])
+    async def test_a_unit_becomes_larger_once_its_file_is_and_serves_as_before_until_then(
+        self, driver: TargetDriver, spec: TargetSpec, make_file: MakeFile, has_write_cache: bool
+    ) -> None:
+        unit = file_unit(make_file(FILE_BYTES), has_write_cache=has_write_cache)
+        wanted = dataclasses.replace(spec, units=(unit, spec.units[1]))
+        larger = dataclasses.replace(unit, file_bytes=2 * FILE_BYTES)
+        grown = dataclasses.replace(spec, units=(larger, spec.units[1]))
+        await driver.activate(wanted)
+        with pytest.raises(ConflictError):
+            await driver.stage(grown)
+        assert await driver.state(wanted) is TargetState.ACTIVE
+        make_file(2 * FILE_BYTES)
+        for again in (wanted, grown, grown):
+            await driver.stage(again)
+            assert await driver.state(again) is TargetState.ACTIVE
+            assert as_sets(await driver.read(spec.iqn)) == as_sets(again)
+        await driver.deactivate(spec.name, spec.iqn)
+        for again in (wanted, grown):
+            await driver.activate(again)
+            assert await driver.state(again) is TargetState.ACTIVE
 
     # Deactivating
 

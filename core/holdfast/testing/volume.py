@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from holdfast.hooks.base import Can
 from holdfast.hooks.volume import (
     UNIT_FILE,
     Disk,
+    FileSystem,
     IoType,
     Pool,
     SnapshotSpec,
@@ -66,8 +68,24 @@ class VolumeBench(ABC):
         """Hold a device open, or a file in a mounted directory."""
 
     @abstractmethod
+    def shut_down(self, directory: str) -> None:
+        """Have the kernel shut down the file system that is mounted there."""
+
+    @abstractmethod
     async def reboot(self) -> None:
         """Forget what a boot forgets: mounts and what was activated."""
+
+    @abstractmethod
+    async def make_foreign(self, name: str, disk: str) -> str:
+        """Make something on a blank disk, around the driver, that could be imported as a pool; return its id."""
+
+    @abstractmethod
+    async def lose(self, disk: str) -> None:
+        """Take the second disk away, as if it were pulled out. Nothing uses it then."""
+
+    @abstractmethod
+    async def bring_back(self, disk: str) -> None:
+        """Plug it in again."""
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file through a mount to its device. Raises OSError."""
@@ -299,7 +317,8 @@ class VolumeContract:
         signature = await bench.sign(made.device)
         with bench.hold(made.device):
             grown = await bench.driver.grow_volume("kit", "v0", BLOCK_BYTES + pool.extent_bytes)
-        assert grown == replace(made, size_bytes=made.size_bytes + pool.extent_bytes)
+        size_bytes = made.size_bytes + pool.extent_bytes
+        assert grown == replace(made, size_bytes=size_bytes, used_bytes=size_bytes)
         assert await bench.driver.grow_volume("kit", "v0", grown.size_bytes) == grown
         assert await bench.driver.get_volume("kit", "v0") == grown
         assert await bench.signatures(made.device) == (signature,)
@@ -317,6 +336,49 @@ class VolumeContract:
         with pytest.raises(NotFoundError):
             await bench.driver.grow_volume("kit", "absent", made.size_bytes)
         assert await bench.driver.get_volume("kit", "v0") == made
+
+    async def test_files_are_kept_by_the_file_system_that_was_asked_for(self, bench: VolumeBench, pool: Pool) -> None:
+        assert (await bench.driver.create_volume(block("b0"))).file_system is None
+        assert (await bench.driver.create_volume(nas("x0"))).file_system is FileSystem.XFS
+        if Can.VOLUME_EXT4 not in bench.driver.can:
+            pytest.skip("the driver makes no ext4")
+        spec = replace(nas(), file_system=FileSystem.EXT4)
+        made = await bench.driver.create_volume(spec)
+        assert made.file_system is FileSystem.EXT4
+        assert await bench.driver.create_volume(spec) == made
+        with pytest.raises(ConflictError):
+            await bench.driver.create_volume(nas())
+        place = bench.directory / "ext4"
+        await bench.driver.mount(made.device, str(place))
+        bench.write(place / "file", b"kept")
+        before = await bench.driver.file_system_use(str(place))
+        if Can.VOLUME_GROW in bench.driver.can:
+            await bench.driver.grow_volume("kit", "v0", NAS_BYTES + 8 * pool.extent_bytes)
+            await bench.driver.grow_file_system(str(place))
+            gained_bytes = (await bench.driver.file_system_use(str(place))).size_bytes - before.size_bytes
+            assert 7 * pool.extent_bytes <= gained_bytes <= 8 * pool.extent_bytes
+        if Can.VOLUME_SNAPSHOT in bench.driver.can:
+            past = bench.directory / "ext4-past"
+            taken = await bench.driver.create_snapshot(copy_of())
+            await bench.driver.mount(taken.device, str(past), read_only=True)
+            assert (past / "file").read_bytes() == b"kept"
+            await bench.driver.unmount(str(past))
+        await bench.driver.unmount(str(place))
+        await bench.driver.mount(made.device, str(place))
+        assert (place / "file").read_bytes() == b"kept"
+
+    async def test_how_full_a_file_system_is_can_be_read(self, bench: VolumeBench, pool: Pool) -> None:
+        made = await bench.driver.create_volume(nas())
+        place = bench.directory / "filled"
+        with pytest.raises(NotFoundError):
+            await bench.driver.file_system_use(str(place))
+        await bench.driver.mount(made.device, str(place))
+        before = await bench.driver.file_system_use(str(place))
+        bench.write(place / "file", bytes(8 * MIB))
+        after = await bench.driver.file_system_use(str(place))
+        assert NAS_BYTES // 2 < after.size_bytes == before.size_bytes <= NAS_BYTES
+        assert 8 * MIB <= after.used_bytes - before.used_bytes < 9 * MIB
+        assert after.free_bytes == after.size_bytes - after.used_bytes
 
     async def test_a_file_system_takes_up_what_its_volume_gained(self, bench: VolumeBench, pool: Pool) -> None:
         if Can.VOLUME_GROW not in bench.driver.can:
@@ -465,6 +527,21 @@ class VolumeContract:
         with pytest.raises(ConflictError):
             await bench.driver.mount(made.device, str(bench.directory / "here"))
 
+    async def test_a_file_system_that_was_shut_down_is_known_until_it_is_unmounted(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        assert not await bench.driver.is_shut_down(str(bench.directory / "deep" / "here"))
+        place = await _mounted(bench)
+        bench.write(place / "file", b"kept")
+        assert not await bench.driver.is_shut_down(str(place))
+        bench.shut_down(str(place))
+        assert await bench.driver.is_shut_down(str(place))
+        await bench.driver.unmount(str(place))
+        assert not await bench.driver.is_shut_down(str(place))
+        await bench.driver.mount("/dev/kit/v0", str(place))
+        assert not await bench.driver.is_shut_down(str(place))
+        assert (place / "file").read_bytes() == b"kept"
+
     # --- files for logical units ---
 
     async def test_files_for_units_are_declared_or_unsupported(self, bench: VolumeBench, pool: Pool) -> None:
@@ -473,6 +550,8 @@ class VolumeContract:
                 bench.driver.unit_file_bytes(NAS_BYTES)
             with pytest.raises(UnsupportedError):
                 await bench.driver.make_unit_file(str(bench.directory), MIB)
+            with pytest.raises(UnsupportedError):
+                await bench.driver.grow_unit_file(str(bench.directory), MIB)
 
     async def test_a_file_takes_up_what_it_may_and_reads_as_zeros(self, bench: VolumeBench, pool: Pool) -> None:
         place, size_bytes = await _mounted_for_file_io(bench)
@@ -481,6 +560,13 @@ class VolumeContract:
         assert (path, _size_bytes(path)) == (place / UNIT_FILE, size_bytes)
         for offset in (0, size_bytes // 2 // MIB * MIB, size_bytes - MIB):
             assert _read(path, offset, MIB) == bytes(MIB)
+
+    async def test_what_was_made_for_file_io_says_so(self, bench: VolumeBench, pool: Pool) -> None:
+        if Can.VOLUME_FILE not in bench.driver.can:
+            pytest.skip("the driver makes no files for units")
+        spec = VolumeSpec("kit", "v0", NAS_BYTES, VolumeKind.ISCSI, IoType.FILE)
+        assert (await bench.driver.create_volume(spec)).io_type is IoType.FILE
+        assert (await bench.driver.create_volume(block("v1"))).io_type is IoType.BLOCK
 
     async def test_a_file_that_is_there_keeps_what_it_holds(self, bench: VolumeBench, pool: Pool) -> None:
         place, size_bytes = await _mounted_for_file_io(bench)
@@ -498,6 +584,33 @@ class VolumeContract:
         await bench.driver.unmount(str(place))
         with pytest.raises(NotFoundError):
             await bench.driver.make_unit_file(str(place), MIB)
+
+    async def test_a_file_takes_up_what_its_volume_gained_and_keeps_what_it_holds(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        place, size_bytes = await _mounted_for_file_io(bench)
+        if Can.VOLUME_GROW not in bench.driver.can:
+            with pytest.raises(UnsupportedError):
+                await bench.driver.grow_unit_file(str(place), size_bytes)
+            return
+        with pytest.raises(NotFoundError):
+            await bench.driver.grow_unit_file(str(place), size_bytes)
+        path = Path(await bench.driver.make_unit_file(str(place), size_bytes))
+        _overwrite(path, b"kept")
+        with pytest.raises(NoSpaceError):
+            await bench.driver.grow_unit_file(str(place), 4 * NAS_BYTES)
+        assert _size_bytes(path) == size_bytes
+        grown = await bench.driver.grow_volume("kit", "v0", NAS_BYTES + 16 * MIB)
+        await bench.driver.grow_file_system(str(place))
+        larger_bytes = bench.driver.unit_file_bytes(grown.size_bytes)
+        assert larger_bytes > size_bytes
+        for asked in (larger_bytes, larger_bytes, size_bytes):
+            await bench.driver.grow_unit_file(str(place), asked)
+            assert (_read(path, 0, 4), _size_bytes(path)) == (b"kept", larger_bytes)
+        assert _read(path, size_bytes, larger_bytes - size_bytes) == bytes(larger_bytes - size_bytes)
+        await bench.driver.unmount(str(place))
+        with pytest.raises(NotFoundError):
+            await bench.driver.grow_unit_file(str(place), larger_bytes)
 
     # --- snapshots ---
 
@@ -591,6 +704,159 @@ class VolumeContract:
             await bench.driver.mount(made.device, str(past), read_only=True)
         await bench.driver.delete_snapshot("kit", "v0", "s0")
         assert await bench.driver.list_snapshots() == ()
+
+    # --- what is done with snapshots ---
+
+    async def test_work_on_snapshots_is_declared_or_unsupported(self, bench: VolumeBench, pool: Pool) -> None:
+        _need_snapshots(bench)
+        for name in ("v0", "v1"):
+            await bench.driver.create_volume(block(name))
+        await bench.driver.create_snapshot(copy_of())
+        work: dict[Can, Callable[[], Awaitable[object]]] = {
+            Can.SNAPSHOT_GROW: lambda: bench.driver.grow_snapshot("kit", "v0", "s0", RESERVE_BYTES),
+            Can.SNAPSHOT_ROLL_BACK: lambda: bench.driver.roll_back("kit", "v0", "s0"),
+            Can.SNAPSHOT_COPY: lambda: bench.driver.copy_snapshot(
+                "kit", "v0", "s0", "v1", offset_bytes=0, size_bytes=MIB
+            ),
+        }
+        for word in set(work) - bench.driver.can:  # what is declared other sentences speak of
+            with pytest.raises(UnsupportedError):
+                await work[word]()
+
+    async def test_a_snapshot_that_grew_holds_more_and_what_it_held(self, bench: VolumeBench, pool: Pool) -> None:
+        _need(bench, Can.SNAPSHOT_GROW)
+        place, past = await _mounted(bench), bench.directory / "past"
+        bench.write(place / "file", b"then")
+        made = await bench.driver.create_snapshot(copy_of())
+        bench.write(place / "file", b"now!")
+        await bench.driver.mount(made.device, str(past), read_only=True)
+        for _ in range(2):
+            grown = await bench.driver.grow_snapshot("kit", "v0", "s0", 3 * RESERVE_BYTES)
+            assert (grown.reserve_bytes, grown.is_overflown) == (3 * RESERVE_BYTES, False)
+        bench.write(place / "much", os.urandom(3 * RESERVE_BYTES // 2))
+        (seen,) = await bench.driver.list_snapshots()
+        assert (seen.reserve_bytes, seen.is_overflown) == (3 * RESERVE_BYTES, False)
+        assert (past / "file").read_bytes() == b"then"
+        # Never more than it can use.
+        most = (await bench.driver.grow_snapshot("kit", "v0", "s0", 2 * NAS_BYTES)).reserve_bytes
+        assert NAS_BYTES <= most < 2 * NAS_BYTES
+        assert (await bench.driver.get_pool("kit")).reserves.snapshots_bytes == most
+        await bench.driver.unmount(str(past))
+
+    async def test_a_snapshot_is_never_made_smaller_nor_larger_than_its_pool(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        _need(bench, Can.SNAPSHOT_GROW)
+        free_bytes = pool.free_bytes
+        await bench.driver.create_volume(block("large", free_bytes // 2 + 2 * pool.extent_bytes))
+        made = await bench.driver.create_snapshot(copy_of("large"))
+        with pytest.raises(ConflictError):
+            await bench.driver.grow_snapshot("kit", "large", "s0", RESERVE_BYTES - pool.extent_bytes)
+        with pytest.raises(NoSpaceError):
+            await bench.driver.grow_snapshot("kit", "large", "s0", free_bytes // 2)
+        with pytest.raises(NotFoundError):
+            await bench.driver.grow_snapshot("kit", "large", "absent", RESERVE_BYTES)
+        assert await bench.driver.list_snapshots() == (made,)
+
+    async def test_a_volume_that_was_rolled_back_is_what_it_was_and_all_snapshots_stay(
+        self, bench: VolumeBench, pool: Pool
+    ) -> None:
+        _need(bench, Can.SNAPSHOT_ROLL_BACK)
+        place, past = await _mounted(bench), bench.directory / "past"
+        bench.write(place / "file", b"then")
+        made = await bench.driver.create_snapshot(copy_of())
+        bench.write(place / "file", b"now!")
+        bench.write(place / "new", b"new")
+        await bench.driver.unmount(str(place))
+        await bench.driver.create_snapshot(copy_of(name="later"))
+        for _ in range(2):
+            await bench.driver.roll_back("kit", "v0", "s0")
+            assert await _snapshot_names(bench) == [("v0", "later"), ("v0", "s0")]
+        for seen in await bench.driver.list_snapshots():
+            assert (seen.reserve_bytes, seen.is_overflown) == (made.reserve_bytes, False)
+        await bench.driver.mount((await bench.driver.get_volume("kit", "v0")).device, str(place))
+        assert (place / "file").read_bytes() == b"then"
+        assert not (place / "new").exists()
+        bench.write(place / "file", b"more")
+        for name, expected in (("s0", b"then"), ("later", b"now!")):
+            device = next(s.device for s in await bench.driver.list_snapshots() if s.name == name)
+            await bench.driver.mount(device, str(past), read_only=True)
+            assert (past / "file").read_bytes() == expected
+            await bench.driver.unmount(str(past))
+
+    async def test_what_is_in_use_or_not_there_is_not_rolled_back(self, bench: VolumeBench, pool: Pool) -> None:
+        _need(bench, Can.SNAPSHOT_ROLL_BACK)
+        place, past = await _mounted(bench), bench.directory / "past"
+        bench.write(place / "file", b"then")
+        made = await bench.driver.create_snapshot(copy_of())
+        bench.write(place / "file", b"now!")
+        with pytest.raises(BusyError):
+            await bench.driver.roll_back("kit", "v0", "s0")
+        assert (place / "file").read_bytes() == b"now!"
+        await bench.driver.unmount(str(place))
+        await bench.driver.mount(made.device, str(past), read_only=True)
+        with pytest.raises(BusyError):
+            await bench.driver.roll_back("kit", "v0", "s0")
+        await bench.driver.unmount(str(past))
+        with pytest.raises(NotFoundError):
+            await bench.driver.roll_back("kit", "v0", "absent")
+        volume = await bench.driver.get_volume("kit", "v0")
+        await bench.driver.mount(volume.device, str(place))
+        assert (place / "file").read_bytes() == b"now!"
+
+    async def test_the_parts_of_a_snapshot_make_a_volume_its_equal(self, bench: VolumeBench, pool: Pool) -> None:
+        _need(bench, Can.SNAPSHOT_COPY)
+        place, copy = await _mounted(bench), bench.directory / "copy"
+        bench.write(place / "file", b"then")
+        await bench.driver.create_snapshot(copy_of())
+        bench.write(place / "file", b"now!")
+        clone = await bench.driver.create_volume(nas("clone"))
+        for offset_bytes in (NAS_BYTES // 2, 0):
+            await bench.driver.copy_snapshot(
+                "kit", "v0", "s0", "clone", offset_bytes=offset_bytes, size_bytes=NAS_BYTES // 2
+            )
+        await bench.driver.mount(clone.device, str(copy))
+        assert (copy / "file").read_bytes() == b"then"
+        assert (place / "file").read_bytes() == b"now!"
+        with pytest.raises(BusyError):
+            await bench.driver.copy_snapshot("kit", "v0", "s0", "clone", offset_bytes=0, size_bytes=MIB)
+        await bench.driver.unmount(str(copy))
+
+    async def test_what_is_not_there_is_not_copied(self, bench: VolumeBench, pool: Pool) -> None:
+        _need(bench, Can.SNAPSHOT_COPY)
+        for name in ("v0", "v1"):
+            await bench.driver.create_volume(block(name))
+        await bench.driver.create_snapshot(copy_of())
+        for volume, name, into in (("v0", "absent", "v1"), ("absent", "s0", "v1"), ("v0", "s0", "absent")):
+            with pytest.raises(NotFoundError):
+                await bench.driver.copy_snapshot("kit", volume, name, into, offset_bytes=0, size_bytes=MIB)
+        for offset_bytes, size_bytes in ((BLOCK_BYTES, MIB), (0, BLOCK_BYTES + MIB), (0, 0), (-MIB, MIB)):
+            with pytest.raises(InvalidError):
+                await bench.driver.copy_snapshot(
+                    "kit", "v0", "s0", "v1", offset_bytes=offset_bytes, size_bytes=size_bytes
+                )
+
+    async def test_with_an_overflown_snapshot_nothing_is_done(self, bench: VolumeBench, pool: Pool) -> None:
+        _need(bench, Can.SNAPSHOT_GROW, Can.SNAPSHOT_ROLL_BACK, Can.SNAPSHOT_COPY)
+        place = await _mounted(bench)
+        await bench.driver.create_snapshot(copy_of())
+        bench.write(place / "much", os.urandom(2 * RESERVE_BYTES))
+        await bench.driver.create_volume(block("v1"))
+        await bench.driver.unmount(str(place))
+        with pytest.raises(ConflictError):
+            await bench.driver.grow_snapshot("kit", "v0", "s0", 4 * RESERVE_BYTES)
+        with pytest.raises(ConflictError):
+            await bench.driver.roll_back("kit", "v0", "s0")
+        with pytest.raises(ConflictError):
+            await bench.driver.copy_snapshot("kit", "v0", "s0", "v1", offset_bytes=0, size_bytes=MIB)
+        await bench.driver.mount((await bench.driver.get_volume("kit", "v0")).device, str(place))
+        assert (place / "much").stat().st_size == 2 * RESERVE_BYTES
+
+
+def _need(bench: VolumeBench, *words: Can) -> None:
+    _need_snapshots(bench)
+    if not set(words) <= bench.driver.can:
+        pytest.skip("this driver does not do that with snapshots")
 
 
 def _need_snapshots(bench: VolumeBench) -> None:
