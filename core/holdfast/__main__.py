@@ -20,10 +20,12 @@ from holdfast.config import Config, read_arguments
 from holdfast.errors import HoldfastError
 from holdfast.services.steps import StepObserver
 from holdfast.system.files import write_atomically
+from holdfast.system.listening import listen, stop_listening
 
 log = logging.getLogger("holdfast")
 
 NICENESS = 10
+HANDSHAKE_S = 10.0
 
 
 async def write_first_token(system: System, path: Path) -> None:
@@ -46,8 +48,9 @@ async def serve(system: System) -> AsyncIterator[None]:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(system.partner.identity.certificate_path, system.partner.identity.key_path)
     settings = system.config.api
+    listener: asyncio.Server | None = None
     try:
-        await web.TCPSite(runner, settings.address, settings.port, ssl_context=tls).start()
+        listener = await listen(runner, settings.address, settings.port, tls, handshake_s=HANDSHAKE_S)
         log.info("node %s answers on %s port %d", system.config.node, settings.address, settings.port)
         # Not before: it asks the monitor, and a monitor that is slow to answer is to be seen by who asks this node.
         if partner is not None:
@@ -61,13 +64,27 @@ async def serve(system: System) -> AsyncIterator[None]:
                 await system.ground.jobs.hold_unfinished()
                 await services.reconciler.once()
                 await system.ground.jobs.recover()
-                resident = (services.reconciler.forever, services.watch.forever, services.verify.follow_schedules)
+                resident = (
+                    services.reconciler.forever,
+                    services.watch.forever,
+                    services.verify.follow_schedules,
+                    services.drill_schedules.follow,
+                    services.failback.forever,
+                    services.task_schedules.forever,
+                    services.copy_ages.forever,
+                    services.kept_copies.forever,
+                    services.snapshot_side.schedules.forever,
+                    services.snapshot_side.watch.forever,
+                )
                 watching += [tasks.create_task(each()) for each in resident]
+                watching.append(tasks.create_task(services.task_runs.tidy(system.config.run_log_days)))
                 yield
             finally:
                 for each in watching:
                     each.cancel()
     finally:
+        if listener is not None:
+            await stop_listening(listener)
         await runner.cleanup()
 
 

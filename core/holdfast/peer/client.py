@@ -129,7 +129,8 @@ def _translate(partner: Partner, reason: Exception) -> HoldfastError:
     why = str(reason) or type(reason).__name__
     if isinstance(reason, (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)):
         text = f"{where} is not the partner: it shows another certificate than the pinned one"
-        return DeniedError(text, reasons=[Reason("partner-unknown", text, "unpair the nodes and pair them again")])
+        remedy = f"if {partner.node} was replaced, give the lost one up, and pair with the new one"
+        return DeniedError(text, reasons=[Reason("partner-unknown", text, remedy)])
     if isinstance(reason, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         text = f"{where} can't be reached: {why}"
         return UnavailableError(text, reasons=[Reason("partner-unreachable", text, "start it, or mend the network")])

@@ -68,16 +68,22 @@ class Side:
             text = f"both nodes are called {named.node}"
             raise ConflictError(text, reasons=[Reason("same-name", text, "give one node another name")])
         known = self.partners.load()
-        if known is not None and read_certificate(known.certificate_pem) != named:
+        if known is not None and known.is_given_up:
+            if named.node != known.node:
+                text = f"node {self.identity.node} knows its partner as {known.node}, and this one is {named.node}"
+                remedy = f"call the machine that takes the place of {known.node} by that name"
+                raise ConflictError(text, reasons=[Reason("other-name", text, remedy)])
+        elif known is not None and read_certificate(known.certificate_pem) != named:
             text = f"node {self.identity.node} is already paired with node {known.node} ({known.node_id})"
-            raise ConflictError(text, reasons=[Reason("already-paired", text, "unpair the nodes first")])
+            remedy = f"if {known.node} is lost for good, give it up first: POST /v1/pairing/give-up"
+            raise ConflictError(text, reasons=[Reason("already-paired", text, remedy)])
         address = hello.address or seen_address
         return Partner(named.node, named.node_id, address, hello.port, named.certificate_pem, key)
 
     def held_key(self) -> Secret | None:
         """Return the key of an earlier pairing, which is with the same node wherever `admit` has passed."""
         known = self.partners.load()
-        return None if known is None else known.key
+        return None if known is None or known.is_given_up else known.key
 
 
 def read_frame(frame: bytes) -> dict[str, Any]:

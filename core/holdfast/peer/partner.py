@@ -25,6 +25,8 @@ class Partner:
     port: int
     certificate_pem: str
     key: Secret
+    is_given_up: bool = False
+    """A person said that it is lost for good: it is called no more, and a machine of its name may take its place."""
 
 
 class PartnerFile:

@@ -25,6 +25,7 @@ from holdfast.peer.wire import (
     refuse_unknown_version,
 )
 from holdfast.system.clock import Clock, SystemClock
+from holdfast.system.listening import listen, stop_listening
 from holdfast.values import to_plain
 
 log = logging.getLogger(__name__)
@@ -86,14 +87,8 @@ class PeerServer:
         await runner.setup()
         self._partner, self._runner = partner, runner
         try:
-            # Not a TCPSite: that would let a stranger hold a handshake open for a minute.
-            self._listener = await asyncio.get_running_loop().create_server(
-                runner.server,  # type: ignore[arg-type]  # web.Server makes one protocol per connection
-                self._address,
-                self._port,
-                ssl=peer_server_context(self._identity, partner),
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
+            tls = peer_server_context(self._identity, partner)
+            self._listener = await listen(runner, self._address, self._port, tls, handshake_s=HANDSHAKE_S)
         except OSError as reason:
             await self.stop()
             text = f"the peer port {self._port} of {self._address} can't be opened: {reason}"
@@ -103,7 +98,7 @@ class PeerServer:
     async def stop(self) -> None:
         """Serve nobody. Calls under way get a few seconds to end; stopping again is success."""
         if self._listener is not None:
-            self._listener.close()
+            await stop_listening(self._listener)
         if self._runner is not None:
             await self._runner.cleanup()
         self._listener = self._runner = self._partner = None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,6 +174,38 @@ async def test_a_pairing_port_that_is_taken_is_said_so(make_node: Any) -> None:
     b.pairing._listen = (LOOPBACK, offer.port)
     with pytest.raises(UnavailableError, match="can't be opened"):
         await b.pairing.offer()
+
+
+async def test_another_machine_takes_the_place_of_one_that_was_given_up_under_a_new_key(make_node: Any) -> None:
+    a, b = make_node("a"), make_node("b")
+    offer = await a.pairing.offer()
+    await b.pairing.join(LOOPBACK, offer.port, offer.code)
+    lost = a.partners.load()
+    new = make_node("b", "another b")
+    offer = await a.pairing.offer()
+    with pytest.raises(ConflictError) as caught:
+        await new.pairing.join(LOOPBACK, offer.port, offer.code)
+    assert "give-up" in caught.value.reasons[0].remedy
+
+    a.partners.save(replace(lost, is_given_up=True))
+    offer = await a.pairing.offer()
+    await new.pairing.join(LOOPBACK, offer.port, offer.code)
+    known = a.partners.load()
+    assert (known.node_id, known.is_given_up) == (new.identity.node_id, False)
+    assert known.key.reveal() == new.partners.load().key.reveal() != lost.key.reveal()
+    with pytest.raises((DeniedError, UnavailableError)):
+        await b.client.call("ping", {}, timeout_s=5)
+
+
+async def test_one_of_another_name_does_not_take_the_place_of_one_that_was_given_up(make_node: Any) -> None:
+    a, b = make_node("a"), make_node("b")
+    offer = await a.pairing.offer()
+    await b.pairing.join(LOOPBACK, offer.port, offer.code)
+    a.partners.save(replace(a.partners.load(), is_given_up=True))
+    offer = await a.pairing.offer()
+    with pytest.raises(ConflictError) as caught:
+        await make_node("c").pairing.join(LOOPBACK, offer.port, offer.code)
+    assert reason_of(caught.value) == "other-name"
 
 
 class TestStrangers:

@@ -1,0 +1,29 @@
+"""Directories that are given to others: none that a link leads to, and a group's own."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from holdfast.errors import Reason, UnavailableError
+
+
+def refuse_directory(path: str) -> None:
+    """Raise UnavailableError unless `path` is a directory that is reached through no symbolic link."""
+    if os.path.realpath(path) != path or not os.path.isdir(path):  # noqa: PTH112 - beside realpath
+        text = f"{path} is not a directory that can be offered: it is not there, or a symbolic link leads to it"
+        raise UnavailableError(text, reasons=[Reason("no-directory", text, "mount its volume, and look at the path")])
+
+
+def admit_group(path: str, gid: int) -> None:
+    """Give a directory to a group, and what is made in it from now on; what is in it already stays."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        mode = stat.S_IMODE(found.st_mode) | stat.S_ISGID | stat.S_IRWXG
+        if found.st_gid != gid:
+            os.fchown(descriptor, -1, gid)
+        if found.st_gid != gid or mode != stat.S_IMODE(found.st_mode):
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
