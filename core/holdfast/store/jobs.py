@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from holdfast.errors import NotFoundError
-from holdfast.store.database import Database
+from holdfast.store.database import Change, Database
 from holdfast.store.keys import Claim, keep_in
 from holdfast.system.clock import Clock
+
+KeepWith = Callable[[Change], Awaitable[None]]
 
 
 class JobState(StrEnum):
@@ -88,8 +90,12 @@ class JobStore:
         origin_node: str,
         *,
         claim: Claim | None = None,
+        keep_with: KeepWith | None = None,
     ) -> str:
-        """Keep a new job, running, with all its steps pending, and with it the claim it meets; return its id."""
+        """Keep a new job, running, with all its steps pending, and with it the claim it meets; return its id.
+
+        What `keep_with` changes is one commit with it; if it raises, there is no job.
+        """
         job_id = str(uuid.uuid4())
         async with self._database.change() as change:
             await change.execute(
@@ -111,6 +117,8 @@ class JobStore:
             )
             if claim is not None:
                 await keep_in(change, self._clock, claim, job_id=job_id)
+            if keep_with is not None:
+                await keep_with(change)
         return job_id
 
     async def set_step(self, job_id: str, position: int, state: StepState, facts: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from holdfast.errors import UnavailableError
 from holdfast.store.database import MIGRATIONS, Database, migrations
 from holdfast.store.intent import Intents
+from holdfast.store.runs import Cause, RunFilter, Runs
 from holdfast.testing.fakes import ManualClock
 
 KNOWN = len(migrations())
@@ -130,3 +131,23 @@ async def test_a_damaged_database_is_not_migrated_and_not_copied(old: Path, quic
         await things(old, newer(quick_path, SPLITS))
     assert content_of(old) == before
     assert backups(old) == []
+
+
+async def test_the_log_of_runs_of_an_older_program_stays(path: Path, quick_path: Path) -> None:
+    folder = quick_path / "before"
+    with as_file(MIGRATIONS) as known:
+        shutil.copytree(known, folder, ignore=lambda _, names: [name for name in names if name > "0003"])
+    database = await Database.open(path, folder=folder)
+    async with database.change() as change:
+        values = ("t", "job-1", "2026-03-01T00:00:00+00:00", "2026-03-01T00:01:00+00:00", "ok", '{"files_sent": 3}')
+        sql = "INSERT INTO runs (task, job_id, started_at, ended_at, result, counts) VALUES (?, ?, ?, ?, ?, ?)"
+        number = await change.insert(sql, values)
+    await database.close()
+
+    database = await Database.open(path)
+    runs = Runs(database, ManualClock())
+    (run,) = await runs.newest(RunFilter(), before=None, most=10)
+    assert (run.id, run.task, run.job_id, run.result, run.counts) == (number, *values[:2], "ok", {"files_sent": 3})
+    assert await runs.newest_copies() == {}
+    assert await runs.begin(Cause("t", "u"), "job-2") == number + 1
+    await database.close()

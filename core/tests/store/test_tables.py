@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from holdfast.errors import InvalidError, NotFoundError
-from holdfast.store.database import Database
+from holdfast.store.database import Change, Database
 from holdfast.store.events import KEPT, EventLog
 from holdfast.store.intent import Intents
-from holdfast.store.runs import Runs
+from holdfast.store.runs import Cause, RunFilter, RunResult, Runs
+from holdfast.store.schedules import ScheduleTimes
 from holdfast.store.secrets import Secrets
 from holdfast.store.tokens import PREFIX, Tokens
 from holdfast.testing.fakes import ManualClock
 from holdfast.values import Secret
+
+OK, FAILED = RunResult.OK, RunResult.FAILED
+CAUSE = Cause("t", "uuid-of-t")
 
 
 @dataclass(frozen=True)
@@ -141,23 +147,110 @@ async def test_the_oldest_events_go_and_numbers_are_never_used_again(database: D
 
 async def test_a_run_begins_once_for_each_job(database: Database, clock: ManualClock) -> None:
     runs = Runs(database, clock)
-    assert await runs.begin("t", "job-1") == await runs.begin("t", "job-1")
-    assert await runs.begin("t", "job-2") != await runs.begin("t", "job-1")
-    assert [run.job_id for run in await runs.newest("t", before=None, most=10)] == ["job-2", "job-1"]
+    assert await runs.begin(CAUSE, "job-1") == await runs.begin(CAUSE, "job-1")
+    assert await runs.begin(CAUSE, "job-2") != await runs.begin(CAUSE, "job-1")
+    assert [run.job_id for run in await runs.newest(RunFilter("t"), before=None, most=10)] == ["job-2", "job-1"]
 
 
-@pytest.mark.parametrize(("first", "second"), [("ok", "failed"), ("failed", "ok")])
-async def test_the_first_word_on_a_run_stands(database: Database, clock: ManualClock, first: str, second: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [(OK, FAILED), (FAILED, OK)])
+async def test_the_first_word_on_a_run_stands(
+    database: Database, clock: ManualClock, first: RunResult, second: RunResult
+) -> None:
     runs = Runs(database, clock)
-    await runs.begin("t", "job")
+    await runs.begin(CAUSE, "job")
     await runs.end("job", result=first, reason="because", counts={"files": 3})
     await runs.end("job", result=second, reason="no", counts=None)
-    (run,) = await runs.newest(None, before=None, most=10)
+    (run,) = await runs.newest(RunFilter(), before=None, most=10)
     assert (run.result, run.reason, run.counts) == (first, "because", {"files": 3})
 
 
 async def test_runs_are_paged_newest_first_and_by_task(database: Database, clock: ManualClock) -> None:
     runs = Runs(database, clock)
-    numbers = [await runs.begin(task, f"{task}{n}") for n in range(3) for task in ("a", "b")]
-    assert [r.id for r in await runs.newest(None, before=numbers[4], most=2)] == [numbers[3], numbers[2]]
-    assert [r.job_id for r in await runs.newest("a", before=None, most=10)] == ["a2", "a1", "a0"]
+    numbers = [await runs.begin(Cause(task, "uuid"), f"{task}{n}") for n in range(3) for task in ("a", "b")]
+    assert [r.id for r in await runs.newest(RunFilter(), before=numbers[4], most=2)] == [numbers[3], numbers[2]]
+    assert [r.job_id for r in await runs.newest(RunFilter("a"), before=None, most=10)] == ["a2", "a1", "a0"]
+
+
+async def finished(runs: Runs, task: str, job: str, result: RunResult, frozen_at: str | None = None) -> None:
+    await runs.begin(Cause(task, f"uuid-of-{task}"), job)
+    await runs.end(job, result=result, reason=None, counts=None, frozen_at=frozen_at)
+
+
+async def test_runs_are_found_by_how_they_ended_and_when_they_began(database: Database, clock: ManualClock) -> None:
+    runs = Runs(database, clock)
+    await finished(runs, "t", "job-1", OK)
+    await clock.advance(60)
+    middle = clock.now()
+    await finished(runs, "t", "job-2", FAILED)
+    await clock.advance(60)
+    await runs.begin(CAUSE, "job-3")
+
+    async def found(wanted: RunFilter) -> list[str | None]:
+        return [run.job_id for run in await runs.newest(wanted, before=None, most=10)]
+
+    assert await found(RunFilter()) == ["job-3", "job-2", "job-1"]
+    assert await found(RunFilter(result=OK)) == ["job-1"]
+    assert await found(RunFilter("t", FAILED)) == ["job-2"]
+    assert await found(RunFilter(since=middle)) == ["job-3", "job-2"]
+    assert await found(RunFilter(until=middle)) == ["job-1"]
+    elsewhere = middle.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert await found(RunFilter(since=elsewhere, until=elsewhere + timedelta(seconds=1))) == ["job-2"]
+
+
+async def test_a_run_that_was_skipped_has_no_job_and_says_why(database: Database, clock: ManualClock) -> None:
+    runs = Runs(database, clock)
+    async with database.change() as change:
+        await runs.skip_in(change, Cause("t", "u", "nightly", "2026-03-02T18:00:00+00:00"), "one was under way")
+    (run,) = await runs.newest(RunFilter(result=RunResult.SKIPPED), before=None, most=10)
+    assert (run.job_id, run.action, run.reason, run.schedule) == (None, "skipped", "one was under way", "nightly")
+    assert run.due_at == "2026-03-02T18:00:00+00:00"
+
+
+async def test_old_runs_are_forgotten_but_not_the_newest_copy_of_a_task(database: Database, clock: ManualClock) -> None:
+    runs = Runs(database, clock)
+    await finished(runs, "t", "first copy", OK, "2026-01-01T00:00:00+00:00")
+    await finished(runs, "t", "newest copy", OK, "2026-01-02T00:00:00+00:00")
+    await finished(runs, "t", "failed", FAILED, "2026-01-03T00:00:00+00:00")
+    await runs.begin(CAUSE, "under way")
+    await finished(runs, "other", "of another task", OK, "2025-01-01T00:00:00+00:00")
+    await clock.advance(10 * 86400 + 1)
+    await finished(runs, "t", "recent", FAILED)
+    assert await runs.forget_older(11) == 0
+    assert await runs.forget_older(10) == 2
+    kept = [run.job_id for run in await runs.newest(RunFilter(), before=None, most=10)]
+    assert kept == ["recent", "of another task", "under way", "newest copy"]
+    newest = {"uuid-of-t": "2026-01-02T00:00:00+00:00", "uuid-of-other": "2025-01-01T00:00:00+00:00"}
+    assert await runs.newest_copies() == newest
+
+
+async def test_what_is_due_is_seen_to_by_one_only(database: Database, clock: ManualClock) -> None:
+    times, now = ScheduleTimes(database), clock.now()
+    seen: list[str] = []
+
+    async def note(change: Change) -> None:
+        seen.append("noted")
+
+    await times.set("t", "s", now)
+    later = now + timedelta(hours=1)
+    for _ in range(2):
+        await times.handle("t", "s", now, later, also=note)
+    await times.handle("t", "gone", now, later, also=note)
+    assert seen == ["noted"]
+    assert await times.all() == {("t", "s"): later}
+    await times.forget("t", "s")
+    await times.forget("t", "s")
+    assert await times.all() == {}
+
+
+async def test_what_is_seen_to_with_something_that_fails_was_not_seen_to(
+    database: Database, clock: ManualClock
+) -> None:
+    times, now = ScheduleTimes(database), clock.now()
+    await times.set("t", "s", now)
+
+    async def fail(change: Change) -> None:
+        raise NotFoundError("it is gone")
+
+    with pytest.raises(NotFoundError):
+        await times.handle("t", "s", now, now + timedelta(hours=1), also=fail)
+    assert await times.all() == {("t", "s"): now}
