@@ -19,7 +19,7 @@ from holdfast.loading.discovery import PluginHooks, find_plugins
 from holdfast.loading.judging import load_plugins
 from holdfast.monitor.host import PlanHost
 from holdfast.services.drivers import Drivers
-from holdfast.services.plans import PlanFile, read_plan
+from holdfast.services.groups.plans import PlanFile, read_plan
 
 log = logging.getLogger("holdfast.monitor")
 
@@ -28,6 +28,8 @@ LOOK_EVERY_S = 0.2
 # command runs, a kernel that has put its softirqs into a thread delivers no packet, and the ping node seems silent.
 URGENT = -20
 THREADS = 16
+# All of its memory is locked, stacks whole: with the usual 8 MiB, sixteen threads would take 128.
+STACK_BYTES = 512 * 1024
 
 
 async def first_plan(config: Config) -> PlanFile:
@@ -55,9 +57,18 @@ def be_urgent() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), URGENT)
 
 
+def wait_without_threads() -> None:
+    """Wait for commands by their descriptors: a thread for each would have its stack cleared and locked first."""
+    if sys.version_info < (3, 12):  # from there on it is so by itself
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.set_child_watcher(watcher)
+
+
 async def run(config: Config) -> None:
     """Be the monitor until SIGTERM or SIGINT. What is served stays served."""
     loop = asyncio.get_running_loop()
+    wait_without_threads()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "monitor", be_urgent))
     me = asyncio.current_task()
     assert me is not None
@@ -78,6 +89,7 @@ async def run(config: Config) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of `holdfast-monitor`."""
     config = read_arguments(arguments, "holdfast-monitor")
+    threading.stack_size(STACK_BYTES)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(run(config))

@@ -13,7 +13,7 @@ from holdfast.hooks.replication import FenceArbiter
 from holdfast.hooks.target import TargetSpec
 from holdfast.monitor.resources import Mirror, Target
 from holdfast.services.drivers import Drivers
-from holdfast.services.plans import PlanFile, plan_path, read_plan
+from holdfast.services.groups.plans import PlanFile, plan_path, read_plan
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from holdfast.hooks.failover import GroupResource, MirrorResource
 from holdfast.hooks.replication import DiskState, MirrorDriver, MirrorSpec, MirrorStatus, Role
 from holdfast.hooks.target import TargetDriver, TargetSpec, TargetState
 from holdfast.services.drivers import Drivers
-from holdfast.services.plans import FileSystem
+from holdfast.services.groups.plans import FileSystem
 
 STALE = (DiskState.OUTDATED, DiskState.INCONSISTENT, DiskState.DISKLESS)
 

@@ -16,7 +16,7 @@ from holdfast.loading.judging import Loaded
 from holdfast.monitor.host import PlanHost
 from holdfast.monitor.resources import Target
 from holdfast.services.drivers import Drivers
-from holdfast.services.plans import PLAN_VERSION, PlanFile, plan_path, read_plan
+from holdfast.services.groups.plans import PLAN_VERSION, PlanFile, plan_path, read_plan
 from holdfast.testing.memory_drbd import Node
 from holdfast.testing.memory_mirror import MemoryMirrors
 from holdfast.testing.memory_pair import Pair
@@ -30,7 +30,7 @@ SMALLER = replace(SPEC, units=SPEC.units[:1])
 
 def plan_of(*specs: TargetSpec, is_started: bool = True) -> PlanFile:
     group = GroupPlan("g", 1, "m", (SPEC.name,), (), "a", is_started=is_started)
-    plan = MonitorPlan(PLAN_VERSION, "a", "b", Secret("k" * 32), (), None, (group,), ())
+    plan = MonitorPlan(PLAN_VERSION, "a", "b", Secret("k" * 32), (), (), (group,), ())
     return PlanFile(plan, (), specs)
 
 

@@ -12,7 +12,7 @@ from holdfast.hooks.volume import IoType, VolumeKind, VolumeSpec
 from holdfast.loading.judging import Loaded
 from holdfast.monitor.resources import Mirror
 from holdfast.services.drivers import Drivers
-from holdfast.services.plans import FileSystem
+from holdfast.services.groups.plans import FileSystem
 from holdfast.testing.memory_mirror_bed import MemoryMirrorBed
 from holdfast.testing.memory_volume import MemoryVolumes
 
