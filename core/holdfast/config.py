@@ -17,6 +17,7 @@ from holdfast.errors import HoldfastError, InvalidError, Reason
 from holdfast.values import from_plain
 
 DEFAULT_PATH = Path("/etc/holdfast/holdfast.toml")
+MOST_LOG_DAYS = 3650
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 
 
@@ -58,6 +59,8 @@ class Config:
     mount_dir: Path = Path("/srv/holdfast")
     api: ApiSettings = ApiSettings()
     peer: PeerSettings = PeerSettings()
+    run_log_days: int = 90
+    """How long the log of data replication remembers a run; the newest copy of each task it always does."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Which offer plays a role, where several plugins could: `volume = "lvm"`."""
     plugins: Mapping[str, PluginSettings] = field(default_factory=dict)
@@ -71,6 +74,7 @@ class _File:
     mount_dir: str = "/srv/holdfast"
     api: ApiSettings = ApiSettings()
     peer: PeerSettings = PeerSettings()
+    run_log_days: int = 90
     roles: dict[str, str] = field(default_factory=dict)
     plugins: dict[str, Any] = field(default_factory=dict)
 
@@ -97,6 +101,11 @@ def parse_config(plain: Mapping[str, Any], *, source: str) -> Config:
     if not NAME.match(raw.node):
         text = f"the node's name {raw.node!r} must be 1 to 31 of a-z, 0-9 and -, a letter first"
         raise InvalidError(f"{source}: {text}", reasons=[Reason("bad-name", text, "set `node`", "node")])
+    if not 1 <= raw.run_log_days <= MOST_LOG_DAYS:
+        text = f"run_log_days is from 1 to {MOST_LOG_DAYS}"
+        raise InvalidError(
+            f"{source}: {text}", reasons=[Reason("bad-value", text, "correct the number", "run_log_days")]
+        )
     return Config(
         node=raw.node,
         state_dir=Path(raw.state_dir),
@@ -104,6 +113,7 @@ def parse_config(plain: Mapping[str, Any], *, source: str) -> Config:
         mount_dir=Path(raw.mount_dir),
         api=raw.api,
         peer=raw.peer,
+        run_log_days=raw.run_log_days,
         roles=raw.roles,
         plugins=plugins,
     )

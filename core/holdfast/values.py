@@ -2,7 +2,8 @@
 
 One codec for everything that is kept or sent: intent in the store, plans on disk, calls between
 the nodes. It refuses what it does not know, so that a field misspelt or added by another
-version is an error at once and never a silent default.
+version is an error at once and never a silent default. A class that has changed may have a static method
+`upgraded`: it turns what a former version wrote into what this one reads.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -19,6 +21,8 @@ from typing import Any, TypeVar
 from holdfast.errors import InvalidError, Reason
 
 T = TypeVar("T")
+# JSON has them as they are. Not what is derived from them: a Secret is a str, and True an int.
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 class Secret(str):
@@ -42,10 +46,12 @@ class Secret(str):
 
 def to_plain(value: object, *, reveal: bool = False) -> Any:
     """Turn a value into what JSON can hold. Secrets read `***` unless `reveal`."""
+    if type(value) in _PLAIN:  # most are, and nearly every call of the API and of the partner comes through here
+        return value
     if isinstance(value, Secret):
         return value.reveal() if reveal else "***"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name), reveal=reveal) for f in dataclasses.fields(value)}
+        return {name: to_plain(getattr(value, name), reveal=reveal) for name in _shape(type(value)).hints}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -73,12 +79,25 @@ def _refuse(path: str, text: str) -> InvalidError:
     )
 
 
+@dataclass(frozen=True)
+class _Shape:
+    hints: dict[str, Any]
+    """Of each field, in order, its type."""
+    needed: tuple[str, ...]
+    """Those without a default."""
+
+
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _shape(kind: type) -> _Shape:
+    fields, hints = dataclasses.fields(kind), typing.get_type_hints(kind)
+    missing = dataclasses.MISSING
+    needed = tuple(f.name for f in fields if f.default is missing and f.default_factory is missing)
+    return _Shape({f.name: hints[f.name] for f in fields}, needed)
 
 
 def _build(kind: Any, plain: Any, path: str) -> Any:
+    if kind in _PLAIN and type(plain) is kind:
+        return plain
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         options = typing.get_args(kind)
@@ -116,15 +135,15 @@ def _build_tuple(kind: Any, plain: Any, path: str) -> tuple[Any, ...]:
 def _build_dataclass(kind: type, plain: Any, path: str) -> Any:
     if not isinstance(plain, dict):
         raise _refuse(path, "an object is needed")
-    hints = _hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(plain) - set(fields)):
+    if (upgraded := getattr(kind, "upgraded", None)) is not None:
+        plain = upgraded(plain)
+    shape = _shape(kind)
+    if unknown := sorted(set(plain) - set(shape.hints)):
         raise _refuse(f"{path}.{unknown[0]}".lstrip("."), "unknown field")
-    for name, field in fields.items():
-        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        if name not in plain and not has_default:
+    for name in shape.needed:
+        if name not in plain:
             raise _refuse(f"{path}.{name}".lstrip("."), "this field is missing")
-    return kind(**{name: _build(hints[name], item, f"{path}.{name}".lstrip(".")) for name, item in plain.items()})
+    return kind(**{name: _build(shape.hints[name], item, f"{path}.{name}".lstrip(".")) for name, item in plain.items()})
 
 
 def _build_scalar(kind: Any, plain: Any, path: str) -> Any:

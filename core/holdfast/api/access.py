@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from holdfast.api.fields import Initiator, SecretText, User
-from holdfast.services.credentials import AccessWanted, ChapWanted
+from holdfast.services.targets.credentials import AccessWanted, ChapWanted
 
 
 class ChapSchema(Schema):

@@ -5,18 +5,28 @@ The tag is of the intent on record, not of the whole answer: what the machine do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from holdfast.api.routes import Call, Route
 from holdfast.errors import InvalidError, PreconditionError, Reason
 from holdfast.store.intent import Revisions
 
-# The path of one document, and the kind it is kept under; its name is the path's parameter.
+# The path of one document, and the kind it is kept under; its name is the path's parameter, or both of them, with a
+# slash between. What lies below another one's path stands before it.
 NAMED: Mapping[str, str] = {
     "/v1/pools/{pool}": "pool",
+    "/v1/volumes/{volume}/snapshot-schedules/{schedule}": "snapshot-schedule",
+    "/v1/volumes/{volume}/snapshot-policy": "snapshot-policy",
     "/v1/volumes/{volume}": "volume",
+    "/v1/snapshots/{volume}/{snapshot}": "snapshot",
+    "/v1/shares/{share}/smb": "smb-offer",
+    "/v1/shares/{share}/nfs": "nfs-offer",
     "/v1/shares/{share}": "share",
+    "/v1/share-users/{name}": "share-user",
+    "/v1/share-groups/{name}": "share-group",
     "/v1/replica-shares/{name}": "replica-share",
+    "/v1/replication-tasks/{name}/schedules/{schedule}": "replication-schedule",
     "/v1/replication-tasks/{name}": "replication-task",
     "/v1/mirrors/{mirror}": "mirror",
     "/v1/targets/{target}": "target",
@@ -60,8 +70,8 @@ class ETags:
         assert path is not None, route.path
         if path in SINGLE:
             return await self._revisions.tag(*SINGLE[path])
-        parameter = path.rpartition("{")[2].removesuffix("}")
-        return await self._revisions.tag(NAMED[path], call.path[parameter])
+        name = "/".join(call.path[parameter] for parameter in re.findall(r"{(\w+)}", path))
+        return await self._revisions.tag(NAMED[path], name)
 
     async def check(self, route: Route, call: Call) -> None:
         """Raise PreconditionError unless the document is as `If-Match` says, InvalidError where that says nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
@@ -11,10 +12,13 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from holdfast.api.fields import Address, Name, NoFields, Port
 from holdfast.api.jobs import LARGEST_PAGE
 from holdfast.api.routes import Call, ChangeQuery, Page, PageQuery, Route, Started
-from holdfast.hooks.failover import Link, VirtualAddress
+from holdfast.hooks.failover import VirtualAddress
+from holdfast.hooks.links import Link
+from holdfast.planning.addresses import MOST_PING_NODES, refuse_host, refuse_in_network
+from holdfast.planning.failback import DEFAULT_AFTER_S, LEAST_AFTER_S, MOST_AFTER_S, Failback
 from holdfast.services.documents import FailoverDocument, GroupDocument
-from holdfast.services.groups import Groups
-from holdfast.services.links import Links
+from holdfast.services.groups.groups import Groups
+from holdfast.services.groups.links import Links
 from holdfast.values import to_plain
 
 Interface = validate.Regexp(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z")
@@ -31,10 +35,15 @@ class LinkSchema(Schema):
 
 
 class FailoverSchema(Schema):
-    """Links and ping node."""
+    """Links and ping nodes."""
 
     links = fields.List(fields.Nested(LinkSchema), required=True, validate=validate.Length(min=1, max=16))
-    ping_node = Address(required=True, allow_none=True)
+    ping_nodes = fields.List(
+        Address(),
+        required=True,
+        validate=validate.Length(max=MOST_PING_NODES),
+        metadata={"description": "None, one, or an odd number, of which a strict majority counts."},
+    )
 
 
 class VirtualAddressSchema(Schema):
@@ -44,10 +53,14 @@ class VirtualAddressSchema(Schema):
     prefix_length = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=128))
     interface = fields.String(required=True, validate=Interface)
 
-    @validates_schema
-    def _prefix_fits(self, data: dict[str, Any], **keywords: Any) -> None:
-        if "address" in data and data.get("prefix_length", 0) > ipaddress.ip_address(data["address"]).max_prefixlen:
+    @validates_schema(skip_on_field_errors=True)
+    def _is_of_a_host(self, data: dict[str, Any], **keywords: Any) -> None:
+        address, prefix_length = data["address"], data["prefix_length"]
+        if prefix_length > ipaddress.ip_address(address).max_prefixlen:
             raise ValidationError("it is longer than the address", "prefix_length")
+        why = refuse_host(address) or refuse_in_network(address, prefix_length)
+        if why is not None:
+            raise ValidationError(f"{why}: give one that a host may have", "address")
 
 
 class GroupChangeSchema(Schema):
@@ -59,9 +72,13 @@ class GroupChangeSchema(Schema):
 
 
 class GroupSchema(GroupChangeSchema):
-    """A group to make."""
+    """A group to make. With automatic failback it goes back to the node it was made on once all is well for a while."""
 
     name = Name(required=True)
+    failback = fields.Enum(Failback, by_value=True, load_default=Failback.MANUAL)
+    failback_after_s = fields.Integer(
+        strict=True, load_default=DEFAULT_AFTER_S, validate=validate.Range(min=LEAST_AFTER_S, max=MOST_AFTER_S)
+    )
 
 
 class SwitchSchema(Schema):
@@ -95,7 +112,7 @@ def routes(groups: Groups, links: Links, node: str) -> tuple[Route, ...]:
         return {**to_plain(document), "monitor": to_plain(status)}
 
     async def set_links(call: Call) -> Started:
-        wanted = FailoverDocument(tuple(Link(**link) for link in call.body["links"]), call.body["ping_node"])
+        wanted = FailoverDocument(tuple(Link(**link) for link in call.body["links"]), tuple(call.body["ping_nodes"]))
         return Started(await links.set(wanted, validate_only=call.validate_only))
 
     async def show_all(call: Call) -> Page:
@@ -105,7 +122,11 @@ def routes(groups: Groups, links: Links, node: str) -> tuple[Route, ...]:
         return await groups.get(call.path["group"])
 
     async def create(call: Call) -> Started:
-        document = _document(call.body["name"], call.body, node)
+        document = replace(
+            _document(call.body["name"], call.body, node),
+            failback=call.body["failback"],
+            failback_after_s=call.body["failback_after_s"],
+        )
         return Started(await groups.create(document, validate_only=call.validate_only))
 
     async def change(call: Call) -> Started:
@@ -139,7 +160,7 @@ def routes(groups: Groups, links: Links, node: str) -> tuple[Route, ...]:
 
     one = "/v1/groups/{group}"
     return (
-        Route("GET", "/v1/failover", "Links and ping node, as set and as seen.", show_links),
+        Route("GET", "/v1/failover", "Links and ping nodes, as set and as seen.", show_links),
         Route(
             "PUT", "/v1/failover", "Set them on both nodes.", set_links, FailoverSchema, query=ChangeQuery, changes=True
         ),

@@ -9,8 +9,8 @@ from marshmallow import Schema, fields, validate
 from holdfast.api.access import AccessSchema, ChapSchema, access_wanted, chap_wanted
 from holdfast.api.fields import Name
 from holdfast.api.routes import Call, ChangeQuery, Page, Route, Started
-from holdfast.services.discovery import Discovery
-from holdfast.services.initiators import Initiators
+from holdfast.services.targets.discovery import Discovery
+from holdfast.services.targets.initiators import Initiators
 
 
 class InitiatorGroupChangeSchema(Schema):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields
 
 from holdfast.api.fields import Bytes, Name, NoFields, Rate
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
+from holdfast.api.schedules import ScheduleSchema, schedule_of
 from holdfast.hooks.replication import SyncLimits
-from holdfast.planning.schedules import Schedule
-from holdfast.services.mirror_growth import MirrorGrowth
-from holdfast.services.mirror_repair import MirrorRepair
-from holdfast.services.mirror_replacement import MirrorReplacement
-from holdfast.services.mirror_verify import MirrorVerify
-from holdfast.services.mirrors import Mirrors
-from holdfast.services.split_brain import SplitBrains
-from holdfast.services.split_brain_jobs import SplitBrainJobs
+from holdfast.services.mirrors.growth import MirrorGrowth
+from holdfast.services.mirrors.mirrors import Mirrors
+from holdfast.services.mirrors.repair import MirrorRepair
+from holdfast.services.mirrors.replacement import MirrorReplacement
+from holdfast.services.mirrors.split_brain import SplitBrains
+from holdfast.services.mirrors.split_brain_jobs import SplitBrainJobs
+from holdfast.services.mirrors.verify import MirrorVerify
 
 
 class LimitsSchema(Schema):
@@ -24,14 +24,6 @@ class LimitsSchema(Schema):
 
     max_bytes_s = Rate(load_default=None, allow_none=True)
     min_bytes_s = Rate(load_default=None, allow_none=True)
-
-
-class ScheduleSchema(Schema):
-    """Either every so many hours, or weekdays (0 is Monday) with a time of day in UTC."""
-
-    every_hours = fields.Integer(strict=True, load_default=None, allow_none=True)
-    weekdays = fields.List(fields.Integer(strict=True), load_default=list, validate=validate.Length(max=7))
-    time_of_day = fields.String(load_default=None, allow_none=True)
 
 
 class MirrorChangeSchema(Schema):
@@ -77,9 +69,7 @@ def routes(
         body = call.body
         limits = SyncLimits(**body["limits"]) if "limits" in body else None
         given = body.get("schedule")
-        schedule = None
-        if given is not None:
-            schedule = Schedule(given["every_hours"], tuple(sorted(set(given["weekdays"]))), given["time_of_day"])
+        schedule = None if given is None else schedule_of(given)
         job = await mirrors.change(
             call.path["mirror"],
             limits,

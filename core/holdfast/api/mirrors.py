@@ -9,9 +9,9 @@ from marshmallow import Schema, fields, validate
 
 from holdfast.api.fields import Name, NoFields, Rate
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.services.mirror_link import MirrorLink
-from holdfast.services.mirror_wanted import FirstSync, MirrorWanted
-from holdfast.services.mirrors import Mirrors
+from holdfast.services.mirrors.link import MirrorLink
+from holdfast.services.mirrors.mirrors import Mirrors
+from holdfast.services.mirrors.wanted import FirstSync, MirrorWanted
 
 
 class MirrorSchema(Schema):

@@ -118,9 +118,10 @@ def _operation(route: Route) -> dict[str, Any]:
     ]
     parameters.append({"in": "query", "schema": route.query})
     parameters += _headers(route)
-    good = "text/event-stream" if route.is_stream else "application/json"
+    good = ("text/event-stream",) if route.is_stream else ("application/json", *route.formats)
+    content: dict[str, Any] = {kind: {"schema": {}} for kind in good}
     responses: dict[str, Any] = {
-        str(route.status): {"description": "the answer", "content": {good: {"schema": {}}}},
+        str(route.status): {"description": "the answer", "content": content},
         "default": {
             "description": "a refusal, with every reason and remedy",
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},

@@ -8,9 +8,10 @@ from marshmallow import Schema, fields, validate
 
 from holdfast.api.fields import Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.services.pools import Pools
+from holdfast.services.pools.pools import Pools
 
-DiskPath = fields.String(validate=validate.Regexp(r"/dev/[A-Za-z0-9/_.:+-]{1,200}\Z"))
+DISK_PATH = r"/dev/[A-Za-z0-9/_.:+-]{1,200}\Z"
+DiskPath = fields.String(validate=validate.Regexp(DISK_PATH))
 
 
 class PoolSchema(Schema):

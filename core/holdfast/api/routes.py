@@ -79,6 +79,8 @@ class Route:
     is_stream: bool = False
     shows_secret: bool = False
     """Its answer is shown once, and never kept under an idempotency key."""
+    formats: Sequence[str] = ()
+    """Media types that it answers with beside JSON, where `format` in its query asks for one."""
     tags: Sequence[str] = field(default_factory=tuple)
 
 

@@ -9,7 +9,7 @@ from marshmallow import Schema, fields, validate
 from holdfast.api.fields import Name
 from holdfast.api.routes import Call, ChangeQuery, Page, Route, Started
 from holdfast.services.documents import ShareDocument
-from holdfast.services.shares import Shares
+from holdfast.services.shares.shares import Shares
 
 # Names joined by `/`; none is `.` or `..`, and none begins with a hyphen.
 PATH = r"(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._][A-Za-z0-9._-]{0,100}(?:/(?=[A-Za-z0-9._])|\Z)){0,16}\Z"

@@ -11,8 +11,8 @@ from holdfast.api.fields import Address, Initiator, Name, Port, TargetName
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.hooks.target import Portal
 from holdfast.services.documents import TargetDocument, UnitDocument
-from holdfast.services.target_identity import TargetIdentity
-from holdfast.services.targets import IQN_PREFIX, Targets
+from holdfast.services.targets.identity import TargetIdentity
+from holdfast.services.targets.targets import IQN_PREFIX, Targets
 
 INQUIRY = r"[!-~]([ -~]*[!-~])?\Z"
 

@@ -1,4 +1,4 @@
-"""`/v1/volumes` and `/v1/snapshots`."""
+"""`/v1/volumes`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from marshmallow import Schema, fields, validate
 
 from holdfast.api.fields import Bytes, Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.hooks.volume import IoType, VolumeKind, VolumeSpec
+from holdfast.hooks.volume import FileSystem, IoType, VolumeKind, VolumeSpec
 from holdfast.services.documents import ReplicationMode
-from holdfast.services.replication_modes import ReplicationModes
-from holdfast.services.snapshots import Snapshots
-from holdfast.services.volumes import Volumes
+from holdfast.services.mirrors.modes import ReplicationModes
+from holdfast.services.volumes.growth import VolumeGrowth
+from holdfast.services.volumes.labels import VolumeLabels
+from holdfast.services.volumes.volumes import Volumes
 
 
 class VolumeSchema(Schema):
@@ -32,6 +33,30 @@ class VolumeSchema(Schema):
         },
     )
     label = fields.String(load_default="", validate=validate.Length(max=200))
+    file_system = fields.Enum(
+        FileSystem,
+        by_value=True,
+        load_default=FileSystem.XFS,
+        metadata={"description": "of kind nas: what keeps the files"},
+    )
+    is_thin = fields.Boolean(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "take room from the pool's thin pool as it is written, instead of all of it now"},
+    )
+
+
+class VolumeLabelSchema(Schema):
+    """What people call a volume."""
+
+    label = fields.String(required=True, validate=validate.Length(max=200))
+
+
+class VolumeGrowSchema(Schema):
+    """What a volume is to have."""
+
+    size_bytes = Bytes(required=True)
 
 
 class ReplicationSchema(Schema):
@@ -41,16 +66,8 @@ class ReplicationSchema(Schema):
     clear_metadata = fields.Boolean(load_default=False, truthy={True}, falsy={False})
 
 
-class SnapshotSchema(Schema):
-    """A snapshot to make; its reserve is a tenth of the volume unless asked otherwise."""
-
-    volume = Name(required=True)
-    name = Name(required=True)
-    reserve_bytes = Bytes(load_default=None, allow_none=True)
-
-
-def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> tuple[Route, ...]:
-    """The routes of these nouns."""
+def routes(volumes: Volumes, growth: VolumeGrowth, labels: VolumeLabels, modes: ReplicationModes) -> tuple[Route, ...]:
+    """The routes of this noun."""
 
     async def show_all(call: Call) -> Page:
         return Page(await volumes.list())
@@ -60,7 +77,8 @@ def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> t
 
     async def create(call: Call) -> Started:
         body = call.body
-        spec = VolumeSpec(body["pool"], body["name"], body["size_bytes"], body["kind"], body["io_type"])
+        what = body["kind"], body["io_type"], body["is_thin"], body["file_system"]
+        spec = VolumeSpec(body["pool"], body["name"], body["size_bytes"], *what)
         return Started(await volumes.create(spec, body["label"], validate_only=call.validate_only))
 
     async def delete(call: Call) -> Started:
@@ -68,6 +86,14 @@ def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> t
         await volumes.document(name)
         call.confirm(name)
         return Started(await volumes.delete(name, validate_only=call.validate_only))
+
+    async def grow(call: Call) -> Started:
+        size_bytes = call.body["size_bytes"]
+        return Started(await growth.grow(call.path["volume"], size_bytes, validate_only=call.validate_only))
+
+    async def label(call: Call) -> Started:
+        text = call.body["label"]
+        return Started(await labels.set(call.path["volume"], text, validate_only=call.validate_only))
 
     async def set_mode(call: Call) -> Started:
         name, mode = call.path["volume"], call.body["mode"]
@@ -80,32 +106,30 @@ def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> t
     async def show_destinations(call: Call) -> Page:
         return Page(await modes.destinations(call.path["volume"]))
 
-    async def show_snapshots(call: Call) -> Page:
-        return Page(await snapshots.list())
-
-    async def show_snapshot(call: Call) -> Any:
-        return await snapshots.get(call.path["volume"], call.path["snapshot"])
-
-    async def create_snapshot(call: Call) -> Started:
-        body = call.body
-        return Started(
-            await snapshots.create(
-                body["volume"], body["name"], body["reserve_bytes"], validate_only=call.validate_only
-            )
-        )
-
-    async def delete_snapshot(call: Call) -> Started:
-        volume, name = call.path["volume"], call.path["snapshot"]
-        await snapshots.get(volume, name)
-        call.confirm(name)
-        return Started(await snapshots.delete(volume, name, validate_only=call.validate_only))
-
-    one, one_snapshot = "/v1/volumes/{volume}", "/v1/snapshots/{volume}/{snapshot}"
+    one = "/v1/volumes/{volume}"
     return (
         Route("GET", "/v1/volumes", "Volumes, wanted and actual, by name.", show_all),
         Route("POST", "/v1/volumes", "Make a volume.", create, body=VolumeSchema, query=ChangeQuery, changes=True),
         Route("GET", one, "One volume.", show),
         Route("DELETE", one, "Destroy a volume.", delete, query=DestroyQuery, changes=True),
+        Route(
+            "POST",
+            f"{one}/grow",
+            "Make a volume larger under its users, and what lies on it.",
+            grow,
+            body=VolumeGrowSchema,
+            query=ChangeQuery,
+            changes=True,
+        ),
+        Route(
+            "PUT",
+            f"{one}/label",
+            "Give a volume another label.",
+            label,
+            body=VolumeLabelSchema,
+            query=ChangeQuery,
+            changes=True,
+        ),
         Route(
             "PUT",
             f"{one}/replication",
@@ -121,16 +145,4 @@ def routes(volumes: Volumes, snapshots: Snapshots, modes: ReplicationModes) -> t
             "The partner's volumes, each with what keeps it from being the destination.",
             show_destinations,
         ),
-        Route("GET", "/v1/snapshots", "Snapshots, by pool, volume and name.", show_snapshots),
-        Route(
-            "POST",
-            "/v1/snapshots",
-            "Freeze a moment of a volume.",
-            create_snapshot,
-            body=SnapshotSchema,
-            query=ChangeQuery,
-            changes=True,
-        ),
-        Route("GET", one_snapshot, "One snapshot.", show_snapshot),
-        Route("DELETE", one_snapshot, "Destroy a snapshot.", delete_snapshot, query=DestroyQuery, changes=True),
     )

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 SPECIFICATIONS = (VolumeHooks, ShareHooks, ReplicationHooks, TargetHooks, FailoverHooks)
 PROVIDERS = {
     "volume": "volume_driver",
-    "share": "share_driver",
+    "smb": "smb_driver",
+    "nfs": "nfs_driver",
     "copy": "copy_driver",
     "mirror": "mirror_driver",
     "target": "target_driver",

@@ -1,1 +1,1 @@
-"""What may be done, whatever carries it: locks, intent, jobs, events; one file for each noun."""
+"""What may be done, whatever carries it: locks, intent, jobs, events; a room for each noun, and what all share here."""

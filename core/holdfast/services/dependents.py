@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.errors import BusyError, ConflictError, Reason
+from holdfast.services.copies.replica_documents import ReplicaShareDocument
+from holdfast.services.copies.task_documents import TaskDocument
 from holdfast.services.documents import (
     GroupDocument,
     MirrorDocument,
-    ReplicaShareDocument,
     ReplicationMode,
     ShareDocument,
     TargetDocument,
-    TaskDocument,
     VolumeDocument,
 )
 from holdfast.store.intent import Intents
@@ -26,6 +26,10 @@ class Dependent:
     noun: str
     name: str
     facts: dict[str, str] = field(default_factory=dict)
+
+
+AlsoUsed = Callable[[str], Awaitable[Sequence[Dependent]]]
+"""Called with the name of a share."""
 
 
 class Dependents:
@@ -51,6 +55,11 @@ class Dependents:
         self._targets = targets
         self._groups = groups
         self._node = node
+        self._also: list[AlsoUsed] = []
+
+    def also_of_share(self, used: AlsoUsed) -> None:
+        """Have something besides asked who uses a share."""
+        self._also.append(used)
 
     async def of_pool(self, name: str) -> tuple[Dependent, ...]:
         """Volumes in a pool."""
@@ -82,7 +91,8 @@ class Dependents:
         replicas = [
             Dependent("replica-share", r.name) for r in (await self._replicas.all()).values() if r.share == name
         ]
-        return (*tasks, *replicas)
+        others = [dependent for used in self._also for dependent in await used(name)]
+        return (*tasks, *replicas, *others)
 
     async def of_mirror(self, name: str) -> tuple[Dependent, ...]:
         """Targets and groups on a mirror."""
@@ -107,12 +117,14 @@ def refuse_destination(volume: VolumeDocument) -> None:
         raise ConflictError(text, reasons=[Reason("destination", text, "set its replication mode to none", "volume")])
 
 
-def refuse_if_used(what: str, dependents: Sequence[Dependent]) -> None:
-    """Raise BusyError naming every dependent."""
+def refuse_if_used(what: str, dependents: Sequence[Dependent], others: Sequence[Reason] = ()) -> None:
+    """Raise BusyError naming every dependent, and the other reasons why it is in use."""
+    reasons = [
+        Reason("in-use", f"{what} is used by the {d.noun} {d.name}", f"delete the {d.noun} {d.name} first")
+        for d in dependents
+    ]
+    texts = [reason.text for reason in others]
     if dependents:
-        reasons = [
-            Reason("in-use", f"{what} is used by the {d.noun} {d.name}", f"delete the {d.noun} {d.name} first")
-            for d in dependents
-        ]
-        names = ", ".join(f"{d.noun} {d.name}" for d in dependents)
-        raise BusyError(f"{what} is used by: {names}", reasons=reasons)
+        texts.insert(0, f"{what} is used by: {', '.join(f'{d.noun} {d.name}' for d in dependents)}")
+    if texts:
+        raise BusyError("; ".join(texts), reasons=[*reasons, *others])

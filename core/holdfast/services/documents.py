@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from holdfast.hooks.failover import GroupPlan, Link, VirtualAddress
+from holdfast.hooks.failover import GroupPlan, VirtualAddress
+from holdfast.hooks.links import Link, with_ping_nodes
 from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
 from holdfast.hooks.target import Portal
-from holdfast.hooks.volume import IoType, VolumeKind
+from holdfast.hooks.volume import FileSystem, IoType, VolumeKind
+from holdfast.planning.failback import DEFAULT_AFTER_S, Failback
 from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.planning.schedules import Schedule
 from holdfast.values import Secret
@@ -20,6 +22,10 @@ class PoolDocument:
 
     name: str
     disks: tuple[str, ...]
+    most_promised_percent: int = 100
+    """Of its thin pool's size, what all thin volumes together may be promised."""
+    grows_itself: bool = True
+    """Its thin pool, when it fills up."""
 
 
 class ReplicationMode(StrEnum):
@@ -49,13 +55,14 @@ class VolumeDocument:
     is_torn: bool = False
     """Its mirror was taken apart before this copy was complete: it holds no usable data."""
     directory_pool: str | None = None
-    """The pool that its directory is named after, if not the one it lies in: it was given a disk there when it lost its
-    own, and stayed mounted where it was."""
+    """The pool that its directory is named after, where it lost its disk, got one elsewhere and stayed mounted."""
     replication_mode: ReplicationMode = ReplicationMode.NONE
     claimed_for: str | None = None
     """The mirror, as `mirror:NAME`, that took this volume, which was there before, as its destination."""
     io_type: IoType = IoType.BLOCK
     file_bytes: int | None = None  # of the file that is the logical unit
+    is_thin: bool = False
+    file_system: FileSystem = FileSystem.XFS
 
     @property
     def has_file_system(self) -> bool:
@@ -76,40 +83,6 @@ class ShareDocument:
     volume: str
     path: str = ""
     """Below the volume's root; empty for the root itself."""
-
-
-@dataclass(frozen=True)
-class AgentDocument:
-    """Where this node accepts copies."""
-
-    address: str
-    port: int
-
-
-@dataclass(frozen=True)
-class ReplicaShareDocument:
-    """A share opened as a destination."""
-
-    name: str
-    share: str
-    user: str
-    password: str
-    """A reference into the secrets."""
-    allowed_sources: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TaskDocument:
-    """A data replication task on its source."""
-
-    name: str
-    share: str
-    agent_address: str
-    agent_port: int
-    replica_share: str
-    user: str
-    password: str
-    """A reference into the secrets."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +156,10 @@ class MirrorDocument:
 
     def spec(self, node: str, secret: Secret | None) -> MirrorSpec:
         """The mirror as `node` sees it."""
-        other = self.destination if node == self.source else self.source
         return MirrorSpec(
             name=self.name,
             local=MirrorEndpoint(self.addresses[node], self.port),
-            remote=MirrorEndpoint(self.addresses[other], self.port),
+            remote=MirrorEndpoint(self.addresses[self.other(node)], self.port),
             volumes=tuple(
                 MirrorVolume(
                     volume=member.volume,
@@ -269,10 +241,11 @@ class TargetDocument:
 
 @dataclass(frozen=True)
 class FailoverDocument:
-    """The links and the ping node, as this node sees them."""
+    """The links and the ping nodes, as this node sees them."""
 
     links: tuple[Link, ...]
-    ping_node: str | None
+    ping_nodes: tuple[str, ...] = ()
+    upgraded = staticmethod(with_ping_nodes)
 
 
 @dataclass(frozen=True)
@@ -286,15 +259,12 @@ class GroupDocument:
     addresses: tuple[VirtualAddress, ...]
     preferred: str
     is_started: bool = False
+    failback: Failback = Failback.MANUAL
+    failback_after_s: int = DEFAULT_AFTER_S
+    drill_schedule: Schedule | None = None
+    drills_since: str | None = None  # when the schedule was given, RFC 3339
 
     def plan(self) -> GroupPlan:
         """The group as the monitor takes it."""
-        return GroupPlan(
-            name=self.name,
-            revision=self.revision,
-            mirror=self.mirror,
-            targets=self.targets,
-            addresses=self.addresses,
-            preferred=self.preferred,
-            is_started=self.is_started,
-        )
+        what = self.mirror, self.targets, self.addresses
+        return GroupPlan(self.name, self.revision, *what, preferred=self.preferred, is_started=self.is_started)

@@ -6,6 +6,7 @@ from holdfast.errors import Reason, UnavailableError
 from holdfast.hooks.base import Driver
 from holdfast.hooks.failover import FailoverDriver
 from holdfast.hooks.replication import CopyDriver, MirrorDriver
+from holdfast.hooks.share import NfsDriver, SmbDriver
 from holdfast.hooks.target import TargetDriver
 from holdfast.hooks.volume import VolumeDriver
 from holdfast.loading.judging import Loaded, PluginReport
@@ -63,6 +64,20 @@ class Drivers:
         driver = self._of("failover")
         if not isinstance(driver, FailoverDriver):
             raise _wrong_kind("failover", driver)
+        return driver
+
+    def smb(self) -> SmbDriver:
+        """Raises UnavailableError."""
+        driver = self._of("smb")
+        if not isinstance(driver, SmbDriver):
+            raise _wrong_kind("smb", driver)
+        return driver
+
+    def nfs(self) -> NfsDriver:
+        """Raises UnavailableError."""
+        driver = self._of("nfs")
+        if not isinstance(driver, NfsDriver):
+            raise _wrong_kind("nfs", driver)
         return driver
 
     def _of(self, role: str) -> Driver:

@@ -18,7 +18,7 @@ from holdfast.services.events import Events
 from holdfast.services.locks import ObjectLocks
 from holdfast.services.requests import take_terms
 from holdfast.services.steps import Act, JobContext, JobDefinition, StepObserver
-from holdfast.store.jobs import JobRecord, JobState, JobStore, StepState
+from holdfast.store.jobs import JobRecord, JobState, JobStore, KeepWith, StepState
 from holdfast.system.clock import Clock
 from holdfast.values import to_plain
 
@@ -55,6 +55,8 @@ class Jobs:
         self._final: dict[str, str] = {}
         """Jobs that have begun a step from which there is no way back, and its name."""
         self.locks = ObjectLocks()
+        self._held: dict[str, Sequence[str]] = {}
+        """The locks of each job until it is over."""
 
     def define(self, definition: JobDefinition) -> None:
         """Make a kind of job known. All kinds are defined before `recover`."""
@@ -71,10 +73,12 @@ class Jobs:
         *,
         locks: Sequence[str] = (),
         check: Callable[[], Awaitable[None]] | None = None,
+        keep_with: KeepWith | None = None,
     ) -> str:
         """Start a job and return its id once it is durable.
 
         `locks` are taken first, then `check` runs and may refuse: nothing can change between it and the job.
+        `keep_with` is one commit with the job, or refuses it.
         The terms of the request that asks hold for the job: what it must have seen, and the key it is kept under.
         Raises BusyError naming the job that holds a lock, or what `check` raises; then nothing happened.
         """
@@ -89,7 +93,9 @@ class Jobs:
                 await check()
             steps = [step.name for step in definition.steps]
             plain = {**to_plain(parameters), "_locks": wanted}
-            job_id = await self._store.add(kind, target, plain, steps, self._node, claim=terms.claim)
+            job_id = await self._store.add(
+                kind, target, plain, steps, self._node, claim=terms.claim, keep_with=keep_with
+            )
         except BaseException:
             self.locks.release(wanted)
             raise
@@ -150,6 +156,7 @@ class Jobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _launch(self, record: JobRecord, locks: Sequence[str]) -> None:
+        self._held[record.id] = locks
         task = asyncio.create_task(self._run(record, locks), name=f"job {record.kind} {record.target}")
         self._tasks[record.id] = task
 
@@ -176,9 +183,13 @@ class Jobs:
                 end = JobState.CANCELLED if (record.error or {}).get("code") == "cancelled" else JobState.FAILED
                 await self._back(definition, context, states, dict(record.error or {}), end)
         finally:
-            self.locks.release(locks)
+            self._let_go(record.id)
             self._tasks.pop(record.id, None)
             self._cancelled.discard(record.id)
+
+    def _let_go(self, job_id: str) -> None:
+        """Give the locks back, once: they may be another job's soon after."""
+        self.locks.release(self._held.pop(job_id, ()))
 
     async def _forward(
         self, definition: JobDefinition, context: JobContext, states: list[StepState], locks: Sequence[str]
@@ -205,6 +216,7 @@ class Jobs:
             self._final.pop(context.job_id, None)
         result = to_plain(context.result)
         await self._keep(lambda: self._store.end(context.job_id, JobState.DONE, error=None, result=result))
+        self._let_go(context.job_id)  # whoever reads that it is over may change the same thing in the next breath
         body = {"job": context.job_id, "kind": context.kind}
         await self._keep(lambda: self._events.emit(f"job.{JobState.DONE}", context.target, body))
 
@@ -235,6 +247,7 @@ class Jobs:
             except Exception:  # a history that cannot be written must not keep the job from its end
                 log.exception("job %s of %s could not note its failure", context.kind, context.target)
         await self._keep(lambda: self._store.end(context.job_id, end, error=error, result=None))
+        self._let_go(context.job_id)
         body = {"job": context.job_id, "kind": context.kind, "error": error}
         await self._keep(lambda: self._events.emit(f"job.{end}", context.target, body))
 

@@ -35,11 +35,14 @@ class PartnerLink:
         self._clock = clock
         self._name: str | None = None
         self._caller: PeerCaller | None = None
+        self.is_given_up = False
+        """Whether a person said that it is lost for good."""
 
-    def set(self, name: str | None, caller: PeerCaller | None) -> None:
+    def set(self, name: str | None, caller: PeerCaller | None, *, is_given_up: bool = False) -> None:
         """Note who the partner is."""
         self._name = name
         self._caller = caller
+        self.is_given_up = is_given_up
 
     @property
     def is_paired(self) -> bool:
@@ -60,9 +63,19 @@ class PartnerLink:
     ) -> Any:
         """Ask the partner. Raises ConflictError without one, UnavailableError when it is away, or its own refusal."""
         name = self.name
+        if self.is_given_up:
+            text = f"the partner {name} was given up as lost"
+            raise UnavailableError(text, reasons=[Reason("given-up", text, f"pair with a new node called {name}")])
         if self._caller is None:
             raise UnavailableError(f"the partner {name} cannot be reached yet")
         return await self._caller.call(operation, body, timeout_s=timeout_s, job_id=job_id)
+
+    async def release(
+        self, operation: str, body: Mapping[str, Any], *, timeout_s: float = QUICK_S, job_id: str | None = None
+    ) -> None:
+        """Have the partner let go of something. One that was given up has nothing to let go of."""
+        if not self.is_given_up:
+            await self.call(operation, body, timeout_s=timeout_s, job_id=job_id)
 
     async def clock_difference_s(self) -> float:
         """How far the partner's wall clock is ahead of ours, half the round trip taken off."""

@@ -6,29 +6,35 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import ConnectionState
 from holdfast.hooks.volume import VolumeKind
 from holdfast.planning.mirror_alerts import has_lost_a_disk
-from holdfast.services.discovery import Discovery
+from holdfast.services.copies.replicas import Replicas
 from holdfast.services.documents import GroupDocument, MirrorDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
-from holdfast.services.groups import Groups
+from holdfast.services.groups.groups import Groups
+from holdfast.services.groups.plans import Plans
 from holdfast.services.jobs import Jobs
-from holdfast.services.mirror_behind import why_held
-from holdfast.services.mirror_history import MirrorHistories
-from holdfast.services.mirror_mounts import MirrorMounts
-from holdfast.services.mirror_sides import MirrorSides
+from holdfast.services.mirrors.behind import why_held
+from holdfast.services.mirrors.history import MirrorHistories
+from holdfast.services.mirrors.mounts import MirrorMounts
+from holdfast.services.mirrors.sides import MirrorSides
+from holdfast.services.mirrors.split_brain import SplitBrains
+from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.partner import PartnerLink
-from holdfast.services.plans import Plans
-from holdfast.services.pools import Pools
-from holdfast.services.replicas import Replicas
-from holdfast.services.split_brain import SplitBrains
-from holdfast.services.target_jobs import TargetJobs
-from holdfast.services.volumes import Volumes
+from holdfast.services.pools.pools import Pools
+from holdfast.services.pools.thin import ThinPools
+from holdfast.services.shares.accounts import ShareAccounts
+from holdfast.services.shares.offers import ShareOffers
+from holdfast.services.snapshots.mounts import SnapshotMounts
+from holdfast.services.targets.discovery import Discovery
+from holdfast.services.targets.jobs import TargetJobs
+from holdfast.services.volumes.volumes import Volumes
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 
@@ -44,13 +50,18 @@ class Reconciler:
         self,
         *,
         pools: Pools,
+        thin_pools: ThinPools,
         volumes: Volumes,
+        snapshots: SnapshotMounts,
         replicas: Replicas,
+        share_accounts: ShareAccounts,
+        share_offers: tuple[ShareOffers[Any], ...],
         sides: MirrorSides,
         mounts: MirrorMounts,
         split_brains: SplitBrains,
         histories: MirrorHistories,
         groups: Groups,
+        maintenance: Maintenance,
         targets: TargetJobs,
         discovery: Discovery,
         mirror_documents: Intents[MirrorDocument],
@@ -63,13 +74,18 @@ class Reconciler:
         clock: Clock,
     ) -> None:
         self._pools = pools
+        self._thin_pools = thin_pools
         self._volumes = volumes
+        self._snapshots = snapshots
         self._replicas = replicas
+        self._share_accounts = share_accounts
+        self._share_offers = share_offers
         self._sides = sides
         self._mounts = mounts
         self._split_brains = split_brains
         self._histories = histories
         self._groups = groups
+        self._maintenance = maintenance
         self._targets = targets
         self._discovery = discovery
         self._mirrors = mirror_documents
@@ -89,18 +105,22 @@ class Reconciler:
         drift: list[str] = []
         if self._drivers.has("volume"):
             await self._try(drift, "pools", self._pools.activate)
+            await self._try(drift, "thin pools", self._thin_pools.look_after_all)
             await self._try(drift, "file systems", self._mount)
+            await self._try(drift, "snapshots", self._mount_snapshots)
         if self._drivers.has("copy"):
             await self._try(drift, "agent", self._replicas.apply)
         if self._drivers.has("mirror"):
             await self._try(drift, "mirrors", self._connect_lone_mirrors)
             await self._try(drift, "mirrored file systems", self._mount_mirrored)
+        await self._offer_shares(drift)
         if self._drivers.has("target"):
             if Can.TARGET_DISCOVERY in self._drivers.target().can:
                 await self._try(drift, "discovery", self._discovery.apply)
             await self._try(drift, "targets", self._serve)
         if self._drivers.has("failover"):
             if self._partner.is_paired:
+                await self._try(drift, "maintenance of the partner", self._maintenance.refresh, is_expected=True)
                 await self._try(drift, "groups changed on the partner", self._adopt_groups, is_expected=True)
             await self._try(drift, "failover plan", self._plans.write)
         self.drift = tuple(drift)
@@ -137,6 +157,22 @@ class Reconciler:
     async def _mount(self) -> None:
         failed = await self._volumes.mount_all()
         if failed:
+            raise HoldfastError("; ".join(failed))
+
+    async def _mount_snapshots(self) -> None:
+        if failed := await self._snapshots.restore():
+            raise HoldfastError("; ".join(failed))
+
+    async def _offer_shares(self, drift: list[str]) -> None:
+        if self._drivers.has("smb"):
+            await self._try(drift, "share users and groups", self._share_accounts.restore)
+        for offers in self._share_offers:
+            if self._drivers.has(offers.protocol):
+                await self._try(drift, f"shares over {offers.protocol.upper()}", partial(self._offer, offers))
+
+    @staticmethod
+    async def _offer(offers: ShareOffers[Any]) -> None:
+        if failed := await offers.restore():
             raise HoldfastError("; ".join(failed))
 
     async def _serve(self) -> None:

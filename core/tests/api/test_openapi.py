@@ -13,48 +13,92 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 from holdfast import api
 from holdfast.api import (
     events,
+    group_explanation,
+    group_rules,
     groups,
     initiators,
     jobs,
+    kept_copies,
+    maintenance,
     mirror_upkeep,
     mirrors,
     nodes,
     openapi,
+    pool_upkeep,
     pools,
     replicas,
+    restores,
+    runs,
+    schedules,
+    share_accounts,
+    share_offers,
     shares,
+    snapshot_schedules,
+    snapshots,
     targets,
+    task_verification,
     tasks,
     volumes,
 )
 from holdfast.api.routes import Route, job_document
 from holdfast.loading.judging import Loaded
-from holdfast.services.discovery import Discovery
+from holdfast.services.copies.ages import CopyAges
+from holdfast.services.copies.directions import Directions
+from holdfast.services.copies.frozen import FrozenCopies
+from holdfast.services.copies.kept import KeptCopies
+from holdfast.services.copies.previews import TaskPreviews
+from holdfast.services.copies.replica_changes import ReplicaChanges
+from holdfast.services.copies.replicas import Replicas
+from holdfast.services.copies.restore_openings import RestoreOpenings
+from holdfast.services.copies.restores import Restores
+from holdfast.services.copies.runs import TaskRuns
+from holdfast.services.copies.schedules import TaskSchedules
+from holdfast.services.copies.tasks import Tasks
+from holdfast.services.copies.transports import Transports
+from holdfast.services.copies.truth import RunTruth
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
-from holdfast.services.groups import Groups
-from holdfast.services.initiators import Initiators
+from holdfast.services.groups.drills import Drills
+from holdfast.services.groups.explanation import GroupExplanation
+from holdfast.services.groups.groups import Groups
+from holdfast.services.groups.links import Links
+from holdfast.services.groups.rules import GroupRules
 from holdfast.services.jobs import Jobs
-from holdfast.services.links import Links
-from holdfast.services.mirror_growth import MirrorGrowth
-from holdfast.services.mirror_link import MirrorLink
-from holdfast.services.mirror_repair import MirrorRepair
-from holdfast.services.mirror_replacement import MirrorReplacement
-from holdfast.services.mirror_verify import MirrorVerify
-from holdfast.services.mirrors import Mirrors
-from holdfast.services.nodes import Nodes
-from holdfast.services.pools import Pools
+from holdfast.services.mirrors.growth import MirrorGrowth
+from holdfast.services.mirrors.link import MirrorLink
+from holdfast.services.mirrors.mirrors import Mirrors
+from holdfast.services.mirrors.modes import ReplicationModes
+from holdfast.services.mirrors.repair import MirrorRepair
+from holdfast.services.mirrors.replacement import MirrorReplacement
+from holdfast.services.mirrors.split_brain import SplitBrains
+from holdfast.services.mirrors.split_brain_jobs import SplitBrainJobs
+from holdfast.services.mirrors.verify import MirrorVerify
+from holdfast.services.nodes.maintenance import Maintenance
+from holdfast.services.nodes.nodes import Nodes
+from holdfast.services.nodes.replacement import NodeReplacement
+from holdfast.services.pools.disks import PoolDisks
+from holdfast.services.pools.names import PoolNames
+from holdfast.services.pools.pools import Pools
+from holdfast.services.pools.report import PoolReports
+from holdfast.services.pools.thin import ThinPools
 from holdfast.services.reconcile import Reconciler
-from holdfast.services.replicas import Replicas
-from holdfast.services.replication_modes import ReplicationModes
-from holdfast.services.shares import Shares
-from holdfast.services.snapshots import Snapshots
-from holdfast.services.split_brain import SplitBrains
-from holdfast.services.split_brain_jobs import SplitBrainJobs
-from holdfast.services.target_identity import TargetIdentity
-from holdfast.services.targets import Targets
-from holdfast.services.tasks import Tasks
-from holdfast.services.volumes import Volumes
+from holdfast.services.shares.accounts import ShareAccounts
+from holdfast.services.shares.offers import ShareOffers
+from holdfast.services.shares.shares import Shares
+from holdfast.services.snapshots.clone import SnapshotClone
+from holdfast.services.snapshots.mounts import SnapshotMounts
+from holdfast.services.snapshots.restore import SnapshotRestore
+from holdfast.services.snapshots.rollback import SnapshotRollback
+from holdfast.services.snapshots.schedules import SnapshotSchedules
+from holdfast.services.snapshots.snapshots import Snapshots
+from holdfast.services.snapshots.watch import SnapshotWatch
+from holdfast.services.targets.discovery import Discovery
+from holdfast.services.targets.identity import TargetIdentity
+from holdfast.services.targets.initiators import Initiators
+from holdfast.services.targets.targets import Targets
+from holdfast.services.volumes.growth import VolumeGrowth
+from holdfast.services.volumes.labels import VolumeLabels
+from holdfast.services.volumes.volumes import Volumes
 from holdfast.store.jobs import JobRecord, JobState
 
 T = TypeVar("T")
@@ -68,6 +112,9 @@ def idle(kind: type[T]) -> T:
 NOUNS: dict[ModuleType, tuple[Route, ...]] = {
     events: events.routes(idle(Events)),
     groups: groups.routes(idle(Groups), idle(Links), "a"),
+    group_explanation: group_explanation.routes(idle(GroupExplanation)),
+    group_rules: group_rules.routes(idle(GroupRules), idle(Drills)),
+    maintenance: maintenance.routes(idle(Maintenance)),
     jobs: jobs.routes(idle(Jobs)),
     mirrors: mirrors.routes(idle(Mirrors), idle(MirrorLink)),
     mirror_upkeep: mirror_upkeep.routes(
@@ -79,14 +126,28 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
         idle(MirrorGrowth),
         idle(MirrorReplacement),
     ),
-    nodes: nodes.routes(idle(Nodes), Drivers(Loaded((), {})), idle(Reconciler)),
+    nodes: nodes.routes(
+        idle(Nodes), idle(NodeReplacement), Drivers(Loaded((), {})), idle(Reconciler), idle(Maintenance)
+    ),
+    pool_upkeep: pool_upkeep.routes(idle(PoolDisks), idle(PoolNames), idle(ThinPools), idle(PoolReports)),
     pools: pools.routes(idle(Pools)),
-    replicas: replicas.routes(idle(Replicas)),
+    replicas: replicas.routes(idle(Replicas), idle(ReplicaChanges), idle(Transports), idle(CopyAges)),
+    kept_copies: kept_copies.routes(idle(KeptCopies)),
+    restores: restores.routes(idle(Restores), idle(FrozenCopies), idle(RestoreOpenings), idle(Directions)),
+    runs: runs.routes(idle(TaskRuns)),
+    schedules: schedules.routes(idle(TaskSchedules)),
+    share_accounts: share_accounts.routes(idle(ShareAccounts)),
+    share_offers: share_offers.routes(idle(ShareOffers), idle(ShareOffers), idle(ShareAccounts), idle(Shares)),
     shares: shares.routes(idle(Shares)),
     targets: targets.routes(idle(Targets), idle(TargetIdentity)),
     initiators: initiators.routes(idle(Initiators), idle(Discovery)),
-    tasks: tasks.routes(idle(Tasks)),
-    volumes: volumes.routes(idle(Volumes), idle(Snapshots), idle(ReplicationModes)),
+    tasks: tasks.routes(idle(Tasks), idle(TaskRuns), idle(TaskPreviews), idle(CopyAges)),
+    task_verification: task_verification.routes(idle(RunTruth), idle(TaskRuns)),
+    snapshots: snapshots.routes(
+        idle(Snapshots), idle(SnapshotMounts), idle(SnapshotRollback), idle(SnapshotClone), idle(SnapshotRestore)
+    ),
+    snapshot_schedules: snapshot_schedules.routes(idle(SnapshotSchedules), idle(SnapshotWatch)),
+    volumes: volumes.routes(idle(Volumes), idle(VolumeGrowth), idle(VolumeLabels), idle(ReplicationModes)),
 }
 ROUTES = tuple(route for routes in NOUNS.values() for route in routes)
 
@@ -141,9 +202,14 @@ def test_what_changes_tells_what_a_check_and_a_job_look_like(document: dict[str,
 def test_whatever_is_deleted_is_confirmed_by_name_unless_all_data_and_service_stay() -> None:
     unconfirmed = {r.path for r in ROUTES if r.method == "DELETE" and "confirm" not in r.query().fields}
     assert unconfirmed == {
+        "/v1/pools/{pool}/thin",
         "/v1/groups/{group}",
         "/v1/initiator-groups/{name}",
         "/v1/replica-shares/{name}",
         "/v1/replication-tasks/{name}",
+        "/v1/replication-tasks/{name}/schedules/{schedule}",
+        "/v1/share-groups/{name}",
+        "/v1/share-users/{name}",
         "/v1/shares/{share}",
+        "/v1/volumes/{volume}/snapshot-schedules/{schedule}",
     }

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -421,3 +422,31 @@ async def test_whoever_passed_over_what_a_job_held_is_told_of_its_end(jobs: Jobs
     locks.hold(["volume:v"], "another job")
     locks.release(["volume:v"])
     assert not locks.freed.is_set()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_job_that_is_over_has_changed_may_be_changed_at_once(
+    jobs: Jobs, events: Events, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Also while the event that tells of its end is still on its way to the disk."""
+    over, told, emit = asyncio.Event(), asyncio.Event(), events.emit
+
+    async def slow(*what: Any, **more: Any) -> None:
+        over.set()
+        await told.wait()
+        await emit(*what, **more)
+
+    monkeypatch.setattr(events, "emit", slow)
+    work = Work(fail=HoldfastError("no") if fails else None)
+    jobs.define(work.definition())
+    jobs.define(replace(Work(hold=1).definition(), kind="long work"))
+    first = await jobs.start("work", "thing:x", {})
+    async with asyncio.timeout(SHORT_S):
+        await over.wait()
+    assert (await jobs.get(first)).ended_at is not None
+    await jobs.start("long work", "thing:x", {})
+    told.set()
+    await jobs.wait(first, SHORT_S)
+    # The end of the first gave nothing back that is the second's now.
+    with pytest.raises(BusyError):
+        await jobs.start("work", "thing:x", {})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConflictError
-from holdfast.services.shares import make_below
+from holdfast.services.shares.shares import make_below
 
 
 @pytest.fixture

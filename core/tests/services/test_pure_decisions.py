@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import ConflictError
-from holdfast.hooks.failover import Link
+from holdfast.hooks.links import Link
 from holdfast.hooks.replication import (
     ConnectionState,
     DiskState,
@@ -19,11 +19,11 @@ from holdfast.hooks.replication import (
 )
 from holdfast.hooks.target import Portal
 from holdfast.services.documents import AccessDocument, FailoverDocument, MirrorDocument, TargetDocument, UnitDocument
-from holdfast.services.links import seen_from_partner
-from holdfast.services.mirror_sides import FIRST_PORT, LAST_PORT, choose_numbers
-from holdfast.services.plans import mirror_link
-from holdfast.services.preflight import judge_mirror
-from holdfast.services.targets import shared
+from holdfast.services.groups.links import seen_from_partner
+from holdfast.services.groups.plans import mirror_link
+from holdfast.services.groups.preflight import judge_mirror
+from holdfast.services.mirrors.numbers import FIRST_PORT, LAST_PORT, choose_numbers
+from holdfast.services.targets.targets import shared
 
 TARGET = TargetDocument(
     name="t",
@@ -115,7 +115,8 @@ def test_without_a_free_port_there_is_no_mirror() -> None:
 
 
 LINKS = FailoverDocument(
-    (Link("one", "eth1", "192.0.2.1", "192.0.2.2", 7790), Link("two", "eth2", "fe80::1", "fe80::2", 7791)), "192.0.2.9"
+    (Link("one", "eth1", "192.0.2.1", "192.0.2.2", 7790), Link("two", "eth2", "fe80::1", "fe80::2", 7791)),
+    ("192.0.2.9",),
 )
 
 
@@ -127,8 +128,8 @@ def test_links_seen_from_the_partner_have_their_ends_exchanged_and_nothing_else(
     for here, there in zip(LINKS.links, seen_from_partner(LINKS).links, strict=True):
         assert (there.local_address, there.peer_address) == (here.peer_address, here.local_address)
         assert replace(there, local_address=here.local_address, peer_address=here.peer_address) == here
-    assert seen_from_partner(LINKS).ping_node == LINKS.ping_node
-    assert seen_from_partner(FailoverDocument((), None)) == FailoverDocument((), None)
+    assert seen_from_partner(LINKS).ping_nodes == LINKS.ping_nodes
+    assert seen_from_partner(FailoverDocument(())) == FailoverDocument(())
 
 
 GOOD_VOLUME = MirrorVolumeStatus(

@@ -18,7 +18,7 @@ from holdfast.services.documents import (
     UnitDocument,
     VolumeDocument,
 )
-from holdfast.services.target_checks import (
+from holdfast.services.targets.checks import (
     notes,
     refuse_foreign_volumes,
     refuse_taken,

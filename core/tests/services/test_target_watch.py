@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.hooks.target import TargetSession
-from holdfast.services.target_watch import rates_of
+from holdfast.services.targets.watch import rates_of
 
 BEFORE = TargetSession("i", "10.0.0.7", 1, "1.1", 100, 1000, 5000)
 

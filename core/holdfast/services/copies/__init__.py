@@ -1,0 +1,1 @@
+"""Data replication: tasks and their runs, destinations, and what is given back."""

@@ -1,0 +1,1 @@
+"""Failover groups, and the plan that their monitors go by."""

@@ -1,0 +1,1 @@
+"""Mirrors: made, watched, compared, mended, and grown on both nodes."""

@@ -1,0 +1,1 @@
+"""Pools: their disks, their names, and what their room is used for."""

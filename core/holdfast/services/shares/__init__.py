@@ -1,0 +1,1 @@
+"""Shares, and those who may use them."""

@@ -1,0 +1,1 @@
+"""Snapshots: taken, kept, mounted, rolled back to, copied, and watched as they fill."""

@@ -1,0 +1,1 @@
+"""Targets, and who may log in to them."""

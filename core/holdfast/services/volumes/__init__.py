@@ -1,0 +1,1 @@
+"""Volumes, and the file systems on them."""
