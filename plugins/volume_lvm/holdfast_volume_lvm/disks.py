@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast.errors import VerificationError
 from holdfast.hooks.volume import Disk
+from holdfast.system.kernelfs import KernelFs
 from holdfast_volume_lvm.report import Report
 
 ARGV = ("lsblk", "--json", "--bytes", "--output", "PATH,KNAME,TYPE,SIZE,RO,MOUNTPOINTS")
@@ -92,13 +93,27 @@ def flatten(devices: Iterable[BlockDevice]) -> tuple[BlockDevice, ...]:
     return tuple(found.values())
 
 
+def faults(kernel: KernelFs, kernel_name: str) -> tuple[str, ...]:
+    """What the driver of a disk says that a person should look at.
+
+    `device/state` is that of SCSI and NVMe (drivers/scsi/scsi_sysfs.c, drivers/nvme/host/core.c); others have none.
+    Counts of errors are left out: commands that a disk merely does not know count there, too.
+    """
+    path = f"/sys/block/{kernel_name}/device/state"
+    state = kernel.read(path).strip() if kernel.exists(path) else "running"
+    return () if state in ("running", "live") else (f"its driver says that it is {state}",)
+
+
 async def list_disks(
-    devices: Iterable[BlockDevice], report: Report, signatures: Callable[[str], Awaitable[tuple[str, ...]]]
+    devices: Iterable[BlockDevice],
+    report: Report,
+    signatures: Callable[[str], Awaitable[tuple[str, ...]]],
+    kernel: KernelFs,
 ) -> tuple[Disk, ...]:
     """See VolumeDriver."""
     whole = sorted((device for device in flatten(devices) if device.is_disk), key=lambda device: device.path)
     carried = await asyncio.gather(*(signatures(device.path) for device in whole))
     return tuple(
-        Disk(device.path, device.size_bytes, found, holder(device, report))
+        Disk(device.path, device.size_bytes, found, holder(device, report), faults(kernel, device.kernel_name))
         for device, found in zip(whole, carried, strict=True)
     )

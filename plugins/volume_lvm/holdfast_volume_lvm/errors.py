@@ -16,6 +16,8 @@ from holdfast.errors import (
 # The first match counts. All were seen from lvm 2.03.16, util-linux 2.38, xfsprogs 6.1 (captured in the tests).
 _SENTENCES: tuple[tuple[str, type[HoldfastError], str, str], ...] = (
     ("insufficient free space", NoSpaceError, "there is not enough room in the pool", "make room in the pool"),
+    ("of locked volumes", BusyError, "it is being moved to another disk", "wait until that is over, or cancel it"),
+    ("locked logical volume", BusyError, "it is being moved to another disk", "wait until that is over, or cancel it"),
     ("contains a filesystem in use", BusyError, "it is mounted", "unmount it first"),
     ("contains a mounted filesystem", BusyError, "it is mounted", "unmount it first"),
     ("already mounted", BusyError, "it or its directory is in use", "end what uses it"),
@@ -41,6 +43,7 @@ _SENTENCES: tuple[tuple[str, type[HoldfastError], str, str], ...] = (
     ("Structure needs cleaning", ConflictError, "its file system is damaged", "repair it with xfs_repair"),
     ("can't read superblock", UnavailableError, "it cannot be read", "look at its disk or at its snapshot's reserve"),
     ("Input/output error", UnavailableError, "it cannot be read or written", "look at its disk"),
+    ("while PVs are missing", UnavailableError, "a disk of the pool is missing", "bring the disk back"),
     ("Couldn't find device with uuid", UnavailableError, "a disk of the pool is missing", "bring the disk back"),
     ("device-mapper driver", UnavailableError, "the kernel has no device-mapper", "load the module dm_mod"),
 )

@@ -1,4 +1,4 @@
-"""Volumes that become larger under their users, and the file systems on them."""
+"""Volumes that become larger under their users."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from holdfast.errors import BusyError, ConflictError, Reason, VerificationError
 from holdfast_volume_lvm import inventory
 from holdfast_volume_lvm.naming import Role, snapshot_parts
 from holdfast_volume_lvm.report import Group, LogicalVolume
+from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.tools import Tools
-from holdfast_volume_lvm.volumes import refuse_without_room
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ async def grow_volume(tools: Tools, pool: str, name: str, size_bytes: int) -> No
         text = f"{pool}/{name} has {volume.size_bytes} bytes, and is never made smaller"
         raise ConflictError(text, reasons=[Reason("smaller", text, "ask for more", "size_bytes")])
     _refuse_with_snapshots(group, volume)
-    refuse_without_room(group, wanted - volume.size_bytes, f"the growth of {name}", "size_bytes")
+    if volume.thin_pool is None:
+        refuse_without_room(group, wanted - volume.size_bytes, f"the growth of {name}", "size_bytes")
     extents = str(wanted // group.extent_bytes)
     await tools.change(["lvextend", "--extents", extents, f"{pool}/{name}"], f"the volume {pool}/{name}")
     found = inventory.find_volume(inventory.find_pool(await tools.report(), pool), name)
@@ -40,8 +41,3 @@ def _refuse_with_snapshots(group: Group, volume: LogicalVolume) -> None:
     if names:
         text = f"{volume.name} has the snapshots {', '.join(names)}, and LVM makes no volume larger that has any"
         raise BusyError(text, reasons=[Reason("has-snapshot", text, "delete the snapshots first")])
-
-
-async def grow_file_system(tools: Tools, directory: str) -> None:
-    """See VolumeDriver. xfs_growfs(8) takes up all that its device has; nothing to take is success."""
-    await tools.work(["xfs_growfs", "-d", directory], f"growing the file system at {directory}")

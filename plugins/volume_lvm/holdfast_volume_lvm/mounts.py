@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason
 from holdfast.hooks.base import Host
-from holdfast.hooks.volume import UNIT_FILE
-from holdfast_volume_lvm import holders, unit_files
+from holdfast.hooks.volume import UNIT_FILE, FileSystem, FileSystemUse
+from holdfast_volume_lvm import file_systems, holders, unit_files
 from holdfast_volume_lvm.report import LogicalVolume
 from holdfast_volume_lvm.settings import Settings
 from holdfast_volume_lvm.tools import Tools
@@ -37,6 +38,11 @@ class Mounted:
     """The device number, `254:0`."""
     directory: str
     is_read_only: bool
+    kind: str
+    """The word of its file system, `xfs`."""
+    device: str
+    became_read_only: bool
+    """It was mounted writable, and the file system itself is so no more: what ext4 does after an error."""
 
 
 def parse_mounts(text: str) -> tuple[Mounted, ...]:
@@ -46,7 +52,11 @@ def parse_mounts(text: str) -> tuple[Mounted, ...]:
 
 def _mounted(fields: list[str]) -> Mounted:
     directory = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
-    return Mounted(fields[2], directory, "ro" in fields[5].split(","))
+    is_read_only = "ro" in fields[5].split(",")
+    # After any number of optional fields comes a hyphen.
+    kind, device, options = fields[fields.index("-", 6) + 1 :][:3]
+    became_read_only = not is_read_only and "ro" in options.split(",")
+    return Mounted(fields[2], directory, is_read_only, kind, device, became_read_only)
 
 
 class Mounts:
@@ -73,10 +83,9 @@ class Mounts:
             text = f"device {found.number} is mounted {how} at {place} already"
             raise ConflictError(text, reasons=[Reason("mounted-otherwise", text, "unmount it first")])
         self._make_directory(place)
-        # nouuid: a snapshot has the identifier of its volume, and XFS mounts no two of one. Never norecovery: a
-        # snapshot is consistent only after its log was replayed, which a read-only mount does too.
-        options = ("ro" if read_only else "rw", "nouuid", *self._options)
-        argv = ["mount", "-t", "xfs", "-o", ",".join(options), device, place]
+        kind = await asyncio.to_thread(file_systems.on_device, self._host.kernel.path(device))
+        options = ("ro" if read_only else "rw", *file_systems.mount_options(kind), *self._options)
+        argv = ["mount", "-t", kind, "-o", ",".join(options), device, place]
         await self._tools.work(argv, f"mounting {device} at {place}")
         log.info("mounted %s at %s", device, place)
 
@@ -106,12 +115,20 @@ class Mounts:
 
     async def make_unit_file(self, directory: str, size_bytes: int) -> str:
         """See VolumeDriver."""
+        place = self._mounted(directory)
+        await asyncio.to_thread(unit_files.make, self._host.kernel.path(place), size_bytes)
+        return f"{place}/{UNIT_FILE}"
+
+    async def grow_unit_file(self, directory: str, size_bytes: int) -> None:
+        """See VolumeDriver."""
+        await asyncio.to_thread(unit_files.grow, self._host.kernel.path(self._mounted(directory)), size_bytes)
+
+    def _mounted(self, directory: str) -> str:
         place = _resolve(directory)
         if self._at(place) is None:
             text = f"nothing is mounted at {place}"
             raise NotFoundError(text, reasons=[Reason("not-mounted", text, "mount its volume first")])
-        await asyncio.to_thread(unit_files.make, self._host.kernel.path(place), size_bytes)
-        return f"{place}/{UNIT_FILE}"
+        return place
 
     def is_mounted(self, device: str, directory: str) -> bool:
         """See VolumeDriver."""
@@ -120,6 +137,30 @@ class Mounts:
             return found is not None and found.number == self._number(device)
         except NotFoundError:
             return False
+
+    async def is_shut_down(self, directory: str) -> bool:
+        """See VolumeDriver."""
+        place = _resolve(directory)
+        found = self._at(place)
+        if found is None:
+            return False
+        if found.kind == FileSystem.EXT4:
+            return found.became_read_only
+        return await asyncio.to_thread(_gives_errors, self._host.kernel.path(place))
+
+    async def grow(self, directory: str) -> None:
+        """See VolumeDriver.grow_file_system."""
+        place = self._mounted(directory)
+        found = self._at(place)
+        assert found is not None
+        await file_systems.grow(self._tools, FileSystem(found.kind), found.device, place)
+
+    async def use_of(self, directory: str) -> FileSystemUse:
+        """See VolumeDriver."""
+        place = self._host.kernel.path(self._mounted(directory))
+        found = await asyncio.to_thread(os.statvfs, place)
+        size_bytes, free_bytes = found.f_blocks * found.f_frsize, found.f_bfree * found.f_frsize
+        return FileSystemUse(size_bytes, size_bytes - free_bytes, free_bytes)
 
     async def refuse_open(self, volume: LogicalVolume) -> None:
         """Raise BusyError, naming who is known to use it, when a device is held open.
@@ -173,6 +214,15 @@ class Mounts:
             return True
         report = await self._tools.report()
         return any(v.is_void for group in report.groups for v in group.volumes if v.number == mounted.number)
+
+
+def _gives_errors(place: Path) -> bool:
+    # xfs_iops.c, xfs_vn_getattr: from memory and without waiting for any disk.
+    try:
+        place.stat()
+    except OSError as reason:
+        return reason.errno == errno.EIO
+    return False
 
 
 def _busy(text: str, users: tuple[str, ...]) -> BusyError:

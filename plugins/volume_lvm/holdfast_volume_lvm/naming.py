@@ -14,12 +14,16 @@ import string
 from enum import StrEnum
 
 from holdfast.errors import InvalidError, Reason
-from holdfast.hooks.volume import VolumeKind
+from holdfast.hooks.volume import FileSystem, IoType, VolumeKind, VolumeSpec
 
 OURS = "holdfast"
+THIN = "thin.pool"
+"""The part of a pool that its thin volumes share; the dot keeps it from ever being a volume's name."""
 READY = "holdfast.ready"
 """Set last: the volume has been all that was asked for."""
 _KIND = "holdfast.kind="
+_FILE_IO = "holdfast.io=file"
+_EXT4 = "holdfast.fs=ext4"
 _ROLE = "holdfast.role="
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
@@ -36,6 +40,7 @@ class Role(StrEnum):
     VOLUME = "volume"
     METADATA = "metadata"
     SNAPSHOT = "snapshot"
+    THIN_POOL = "thin-pool"
 
 
 def check_name(name: str, field: str) -> None:
@@ -77,9 +82,14 @@ def device_path(pool: str, logical: str) -> str:
     return f"/dev/{pool}/{logical}"
 
 
-def tags_of(role: Role, kind: VolumeKind | None = None) -> tuple[str, ...]:
-    """The tags that a logical volume of ours is made with."""
-    return (OURS, f"{_ROLE}{role}", *(() if kind is None else (f"{_KIND}{kind}",)))
+def tags_of(role: Role, spec: VolumeSpec | None = None) -> tuple[str, ...]:
+    """The tags that a logical volume of ours is made with; `spec` is that of a volume."""
+    tags = [OURS, f"{_ROLE}{role}"]
+    if spec is not None:
+        tags.append(f"{_KIND}{spec.kind}")
+        tags += [_FILE_IO] if spec.io_type is IoType.FILE else []
+        tags += [_EXT4] if spec.has_file_system and spec.file_system is FileSystem.EXT4 else []
+    return tuple(tags)
 
 
 def role_of(tags: frozenset[str]) -> Role | None:
@@ -94,6 +104,19 @@ def kind_of(tags: frozenset[str]) -> VolumeKind | None:
     return next((kind for kind in VolumeKind if f"{_KIND}{kind}" in tags), None)
 
 
+def io_type_of(tags: frozenset[str]) -> IoType:
+    """What the tags say its logical unit is made of."""
+    return IoType.FILE if _FILE_IO in tags else IoType.BLOCK
+
+
+def file_system_of(tags: frozenset[str]) -> FileSystem | None:
+    """What the tags say it was made with."""
+    if _EXT4 in tags:
+        return FileSystem.EXT4
+    has_one = kind_of(tags) is VolumeKind.NAS or io_type_of(tags) is IoType.FILE
+    return FileSystem.XFS if has_one else None
+
+
 def disk_mark(pool: str) -> str:
     """How the identifiers of a pool's disks begin (LVM: 32 letters and digits as 6-4-4-4-4-4-6).
 
@@ -102,6 +125,11 @@ def disk_mark(pool: str) -> str:
     digest = hashlib.sha256(pool.encode()).digest()
     letters = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:8])
     return f"HLdfst-{letters[:4]}-{letters[4:]}-"
+
+
+def is_marked(uuid: str) -> bool:
+    """Whether a disk was prepared by us, for whatever pool."""
+    return uuid.startswith("HLdfst-")
 
 
 def new_disk_uuid(pool: str) -> str:

@@ -41,7 +41,9 @@ class Pools:
 
     async def _disks(self, report: Report) -> tuple[Disk, ...]:
         listing = await self._tools.look(disks.ARGV, "the block devices")
-        return await disks.list_disks(disks.parse_devices(listing.stdout), report, self._tools.carried)
+        return await disks.list_disks(
+            disks.parse_devices(listing.stdout), report, self._tools.carried, self._tools.kernel
+        )
 
     async def create(self, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
         """See VolumeDriver.
@@ -56,6 +58,32 @@ class Pools:
         report = await self._tools.report()
         if group := report.find(name):
             return _as_asked(group, paths)
+        await self._prepare_all(report, name, paths, overwrite)
+        await self._tools.change(["vgcreate", "--addtag", OURS, name, *paths], f"the pool {name}")
+        group = (await self._tools.report()).find(name)
+        if group is None:
+            raise VerificationError(f"the pool {name} was made and is not there")
+        log.info("made the pool %s of %s", name, ", ".join(paths))
+        return _as_asked(group, paths)
+
+    async def extend(self, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]) -> Pool:
+        """See PoolUpkeep. What an interruption leaves prepared is known again, as in `create`."""
+        report = await self._tools.report()
+        group = inventory.find_pool(report, name)
+        if not paths or len(set(paths)) != len(paths):
+            text = "name at least one disk, and each only once"
+            raise InvalidError(text, reasons=[Reason("bad-disks", text, "name each disk once", "disks")])
+        new = tuple(path for path in paths if group.find_disk(path) is None)
+        if new:
+            await self._prepare_all(report, name, new, overwrite)
+            await self._tools.change(["vgextend", name, *new], f"the pool {name}")
+            log.info("extended the pool %s by %s", name, ", ".join(new))
+        return await self.get(name)
+
+    async def _prepare_all(
+        self, report: Report, name: str, paths: tuple[str, ...], overwrite: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        """Make disks ready for a pool, or refuse them all before any is touched."""
         known = {disk.path: disk for disk in await self._disks(report)}
         left = {disk.path for disk in _left_behind(report, name)}
         # Whatever else it carries came later, and is not ours to destroy.
@@ -65,12 +93,6 @@ class Pools:
         for path in paths:
             if path not in prepared:
                 await self._prepare(name, known[path])
-        await self._tools.change(["vgcreate", "--addtag", OURS, name, *paths], f"the pool {name}")
-        group = (await self._tools.report()).find(name)
-        if group is None:
-            raise VerificationError(f"the pool {name} was made and is not there")
-        log.info("made the pool %s of %s", name, ", ".join(paths))
-        return _as_asked(group, paths)
 
     async def _prepare(self, pool: str, disk: Disk) -> None:
         if disk.signatures:
@@ -99,7 +121,8 @@ class Pools:
         group = report.find(name)
         if group is not None and group.is_ours:
             if group.volumes:
-                text = f"the pool {name} still has {', '.join(sorted(volume.name for volume in group.volumes))}"
+                left = sorted(volume.name for volume in group.volumes if not volume.is_hidden)
+                text = f"the pool {name} still has {', '.join(left)}"
                 raise BusyError(text, reasons=[Reason("pool-not-empty", text, "delete its volumes first")])
             await self._tools.change(["vgremove", name], f"the pool {name}")
             report = await self._tools.report()

@@ -10,17 +10,19 @@ from typing import Any
 from holdfast.errors import VerificationError
 from holdfast_volume_lvm.naming import OURS, Role, role_of
 
-_VG = ("vg_name", "vg_uuid", "vg_size", "vg_free", "vg_extent_size", "vg_tags")
-_PV = ("pv_name", "pv_uuid", "dev_size", "pv_size", "pv_missing")
+_VG = ("vg_name", "vg_uuid", "vg_size", "vg_free", "vg_extent_size", "vg_tags", "vg_exported")
+_PV = ("pv_name", "pv_uuid", "dev_size", "pv_size", "pv_missing", "pv_used", "pv_free", "pv_allocatable")
 _LV = (
     *("lv_name", "lv_uuid", "lv_size", "lv_tags", "lv_attr", "lv_active", "lv_device_open", "origin", "origin_size"),
     *("data_percent", "lv_kernel_major", "lv_kernel_minor"),
+    *("metadata_percent", "lv_metadata_size", "pool_lv", "move_pv", "copy_percent"),
 )
 
 _PARTS = (("vg", _VG), ("pv", _PV), ("lv", _LV), ("pvseg", ("pvseg_start",)), ("seg", ("seg_start",)))
 
 ARGV = (
-    *("fullreport", "--reportformat", "json", "--units", "b", "--nosuffix", "--binary"),
+    # --all: also what LVM hides, such as the parts of a thin pool and what is being moved.
+    *("fullreport", "--all", "--reportformat", "json", "--units", "b", "--nosuffix", "--binary"),
     # Each of the five parts must be configured: one that is not prints every field it knows.
     *(word for part, columns in _PARTS for word in ("--configreport", part, "-o", ",".join(columns))),
 )
@@ -34,6 +36,15 @@ class PhysicalVolume:
     uuid: str
     size_bytes: int
     is_missing: bool
+    used_bytes: int = 0
+    free_bytes: int = 0
+    is_allocatable: bool = True
+    """Whether anything new may be put on it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its room can be had."""
+        return self.is_allocatable and not self.is_missing
 
 
 @dataclass(frozen=True)
@@ -50,11 +61,27 @@ class LogicalVolume:
     is_open: bool
     is_void: bool
     """A snapshot that overflowed, or a device whose table is not what LVM made."""
+    is_merging: bool
+    """A snapshot is being merged into it, or will be when it is opened next."""
     origin: str | None
     origin_size_bytes: int
     used_percent: float | None
     number: str | None
     """The device number as in mountinfo, `254:0`; None while it is not active."""
+    is_partial: bool = False
+    """A part of it lies on a disk that is missing."""
+    thin_pool: str | None = None
+    metadata_percent: float | None = None
+    metadata_bytes: int = 0
+    """Of a thin pool, what its maps may take."""
+    moved_from: str | None = None
+    """The disk whose data it is moving to others."""
+    copied_percent: float | None = None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is a part of another one, or of LVM's own."""
+        return self.name.startswith("[")
 
     @property
     def role(self) -> Role | None:
@@ -74,6 +101,20 @@ class Group:
     tags: frozenset[str]
     disks: tuple[PhysicalVolume, ...]
     volumes: tuple[LogicalVolume, ...]
+    is_exported: bool = False
+
+    @property
+    def open_bytes(self) -> int:
+        """What is free on disks that may get something new."""
+        return sum(disk.free_bytes for disk in self.disks if disk.is_open)
+
+    def find_disk(self, path: str) -> PhysicalVolume | None:
+        """The disk at this path, if it is in the group."""
+        return next((disk for disk in self.disks if disk.path == path and not disk.is_missing), None)
+
+    def move_from(self, path: str) -> LogicalVolume | None:
+        """What LVM has under way to move data off a disk."""
+        return next((volume for volume in self.volumes if volume.moved_from == path), None)
 
     @property
     def is_ours(self) -> bool:
@@ -127,13 +168,22 @@ def _group(part: Mapping[str, Sequence[Mapping[str, Any]]]) -> Group:
         tags=_tags(row["vg_tags"]),
         disks=tuple(_disk(disk) for disk in part.get("pv", ())),
         volumes=tuple(_volume(row["vg_name"], volume) for volume in part.get("lv", ())),
+        is_exported=row["vg_exported"] == "1",
     )
 
 
 def _disk(row: Mapping[str, str]) -> PhysicalVolume:
     # A missing disk has no device, and so no size of one.
     size_bytes = max(int(row["dev_size"]), int(row["pv_size"]))
-    return PhysicalVolume(row["pv_name"], row["pv_uuid"], size_bytes, row["pv_missing"] == "1")
+    return PhysicalVolume(
+        row["pv_name"],
+        row["pv_uuid"],
+        size_bytes,
+        row["pv_missing"] == "1",
+        used_bytes=int(row["pv_used"]),
+        free_bytes=int(row["pv_free"]),
+        is_allocatable=row["pv_allocatable"] == "1",
+    )
 
 
 def _volume(group: str, row: Mapping[str, str]) -> LogicalVolume:
@@ -150,11 +200,23 @@ def _volume(group: str, row: Mapping[str, str]) -> LogicalVolume:
         is_suspended=state in "sS",
         is_open=row["lv_device_open"] == "1",
         is_void=state in "ISX",
+        is_merging=row["lv_attr"][0] == "O",
         origin=row["origin"] or None,
         origin_size_bytes=int(row["origin_size"] or 0),
-        used_percent=float(row["data_percent"]) if row["data_percent"] else None,
+        used_percent=_percent(row["data_percent"]),
         number=f"{row['lv_kernel_major']}:{row['lv_kernel_minor']}" if int(row["lv_kernel_major"]) >= 0 else None,
+        # The ninth bit is its health.
+        is_partial=row["lv_attr"][8] == "p",
+        thin_pool=row["pool_lv"] or None,
+        metadata_percent=_percent(row["metadata_percent"]),
+        metadata_bytes=int(row["lv_metadata_size"] or 0),
+        moved_from=row["move_pv"] or None,
+        copied_percent=_percent(row["copy_percent"]),
     )
+
+
+def _percent(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _tags(text: str) -> frozenset[str]:

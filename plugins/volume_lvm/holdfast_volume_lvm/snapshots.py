@@ -10,9 +10,9 @@ from holdfast_volume_lvm import inventory
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.naming import Role, check_length, check_name, snapshot_name, tags_of
 from holdfast_volume_lvm.report import Group, LogicalVolume
+from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.settings import Settings
 from holdfast_volume_lvm.tools import Tools
-from holdfast_volume_lvm.volumes import refuse_without_room
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,16 @@ class Snapshots:
         argv += ["--chunksize", f"{self._settings.snapshot_chunk_bytes}b"]
         argv += [word for tag in tags_of(Role.SNAPSHOT) for word in ("--addtag", tag)]
         await self._tools.change([*argv, f"{spec.pool}/{spec.volume}"], subject)
-        for made in await self.list(spec.pool):
-            if (made.volume, made.name) == (spec.volume, spec.name):
-                log.info("made %s with a reserve of %d bytes", subject, made.reserve_bytes)
-                return made
-        raise VerificationError(f"{subject} was made and is not there")
+        made = await self.get(spec.pool, spec.volume, spec.name)
+        log.info("made %s with a reserve of %d bytes", subject, made.reserve_bytes)
+        return made
+
+    async def get(self, pool: str, volume: str, name: str) -> Snapshot:
+        """One that was made or changed just now, read back."""
+        for found in await self.list(pool):
+            if (found.volume, found.name) == (volume, name):
+                return found
+        raise VerificationError(f"the snapshot {name} of {pool}/{volume} was made and is not there")
 
     async def list(self, pool: str | None) -> tuple[Snapshot, ...]:
         """See VolumeDriver."""

@@ -25,13 +25,14 @@ def configuration(rejected_devices: Sequence[str]) -> str:
 
     The devices file would switch the filter off (lvmdevices(8)). No backup and archive: the metadata on
     each disk has its own history, and a hundred thousand archive files slow every command. No monitoring:
-    dmeventd would unmount overflown snapshots behind our back. ignore_suspended_devices: reading from a
+    dmeventd would unmount overflown snapshots behind our back. No lvmpolld: a merge is waited for by who began it.
+    ignore_suspended_devices: reading from a
     suspended device waits for ever.
     """
     filters = ", ".join(f'"r|{pattern}|"' for pattern in rejected_devices)
     return (
         f"devices {{ global_filter=[{filters}] use_devicesfile=0 ignore_suspended_devices=1 }} "
-        "backup { backup=0 archive=0 } activation { monitoring=0 } global { notify_dbus=0 }"
+        "backup { backup=0 archive=0 } activation { monitoring=0 } global { notify_dbus=0 use_lvmpolld=0 }"
     )
 
 
@@ -40,6 +41,7 @@ class Tools:
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
+        self.kernel = host.kernel
         self._settings = settings
         self._configuration = configuration(settings.rejected_devices)
 
@@ -93,6 +95,19 @@ class Tools:
         """Write zeros over a whole device."""
         timeout_s = self._settings.look_timeout_s + size_bytes / self._settings.zero_bytes_s
         await self._run(["blkdiscard", "--zeroout", device], timeout_s, device)
+
+    async def merge(self, argv: Sequence[str], volume_bytes: int, subject: str) -> None:
+        """Run a command of LVM that merges a snapshot and waits for it, at most as long as writing all of it takes.
+
+        What it started the kernel goes on with, whatever becomes of the command.
+        """
+        timeout_s = self._settings.change_timeout_s + volume_bytes / self._settings.zero_bytes_s
+        await self._run(self._lvm(argv), timeout_s, subject)
+
+    async def copy(self, argv: Sequence[str], size_bytes: int, subject: str) -> None:
+        """Run a command that reads so much and writes it."""
+        timeout_s = self._settings.look_timeout_s + 2 * size_bytes / self._settings.zero_bytes_s
+        await self._run(argv, timeout_s, subject)
 
     def _lvm(self, argv: Sequence[str]) -> list[str]:
         return ["lvm", argv[0], "--config", self._configuration, *argv[1:]]

@@ -11,7 +11,7 @@ import errno
 import os
 from pathlib import Path
 
-from holdfast.errors import ConflictError, HoldfastError, NoSpaceError, Reason
+from holdfast.errors import ConflictError, HoldfastError, NoSpaceError, NotFoundError, Reason
 from holdfast.hooks.volume import UNIT_FILE
 
 MIB = 1 << 20
@@ -49,11 +49,48 @@ def make(directory: Path, size_bytes: int) -> None:
         unfinished.rename(path)
         _sync(directory)
     except OSError as reason:
-        if reason.errno == errno.ENOSPC:
-            text = f"the file system at {directory} has no room for a file of {size_bytes} bytes"
-            remedy = "make the volume larger"
-            raise NoSpaceError(text, reasons=[Reason("no-space", text, remedy, "size_bytes")]) from reason
-        raise HoldfastError(f"the file {path} could not be made: {reason.strerror}") from reason
+        raise _failed(directory, size_bytes, reason) from reason
+
+
+def grow(directory: Path, size_bytes: int) -> None:
+    """See VolumeDriver.grow_unit_file."""
+    path = directory / UNIT_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            _extend(descriptor, size_bytes)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError as reason:
+        text = f"there is no file {path}"
+        raise NotFoundError(text, reasons=[Reason("no-file", text, "look at what removed it")]) from reason
+    except OSError as reason:
+        raise _failed(directory, size_bytes, reason) from reason
+
+
+def _extend(descriptor: int, size_bytes: int) -> None:
+    """XFS sets the size once all is allocated, so that the file has the old one until then."""
+    found = os.fstat(descriptor).st_size
+    if size_bytes <= found:
+        return
+    try:
+        # The new part alone: XFS wants as much free as it is asked for, also where it is allocated already.
+        os.posix_fallocate(descriptor, found, size_bytes - found)
+    except OSError as reason:
+        if reason.errno != errno.ENOSPC:
+            raise
+        # What an interruption left behind the end is in the way of the same again. To truncate to the size that is
+        # there frees just that (xfs_iops.c, xfs_setattr_size).
+        os.ftruncate(descriptor, found)
+        os.posix_fallocate(descriptor, found, size_bytes - found)
+
+
+def _failed(directory: Path, size_bytes: int, reason: OSError) -> HoldfastError:
+    if reason.errno == errno.ENOSPC:
+        text = f"the file system at {directory} has no room for a file of {size_bytes} bytes"
+        return NoSpaceError(text, reasons=[Reason("no-space", text, "make the volume larger", "size_bytes")])
+    return HoldfastError(f"no file of {size_bytes} bytes could be made at {directory}: {reason.strerror}")
 
 
 def _allocate(path: Path, size_bytes: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, InvalidError, NoSpaceError, Reason
-from holdfast.hooks.volume import IoType, Volume, VolumeSpec
-from holdfast_volume_lvm import inventory, unit_files
+from holdfast.errors import BusyError, ConflictError, InvalidError, Reason
+from holdfast.hooks.volume import FileSystem, IoType, Volume, VolumeSpec
+from holdfast_volume_lvm import file_systems, inventory, thin
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.naming import (
     READY,
@@ -14,12 +14,14 @@ from holdfast_volume_lvm.naming import (
     check_length,
     check_name,
     device_path,
+    file_system_of,
     kind_of,
     metadata_name,
     snapshot_parts,
     tags_of,
 )
 from holdfast_volume_lvm.report import Group, LogicalVolume
+from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.settings import MIB, Settings
 from holdfast_volume_lvm.tools import Tools
 
@@ -47,9 +49,11 @@ class Volumes:
         group = inventory.find_pool(await self._tools.report(), spec.pool)
         size_bytes = group.round_up(spec.size_bytes)
         found = group.find(spec.name)
-        if found is None:
+        if found is None and spec.is_thin:
+            await thin.make_volume(self._tools, group, spec, size_bytes)
+        elif found is None:
             refuse_without_room(group, size_bytes, f"the volume {spec.name}", "size_bytes")
-            await self._allocate(group, spec.name, size_bytes, tags_of(Role.VOLUME, spec.kind))
+            await self._allocate(group, spec.name, size_bytes, tags_of(Role.VOLUME, spec))
         else:
             _refuse_another(found, spec, size_bytes)
         if found is None or READY not in found.tags:
@@ -72,30 +76,13 @@ class Volumes:
         if found is not None and not found.is_active:
             await self._activate(found)
         device = device_path(spec.pool, spec.name)
-        carried = await self._tools.signatures(device)
         if spec.has_file_system:
-            options = unit_files.MKFS_OPTIONS if spec.io_type is IoType.FILE else ()
-            await self._make_file_system(device, carried, options)
-        elif carried:
-            raise _unfinished(device, carried)
-        elif self._settings.zero_new_volumes:
+            await file_systems.make(self._tools, spec, device)
+        elif carried := await self._tools.signatures(device):
+            raise file_systems.unfinished(device, carried)
+        elif self._settings.zero_new_volumes and not spec.is_thin:  # a thin one reads zeros where nothing was written
             await self._tools.zero(device, spec.size_bytes)
         await self._mark_ready(spec.pool, spec.name)
-
-    async def _make_file_system(self, device: str, carried: tuple[str, ...], options: tuple[str, ...]) -> None:
-        if carried == ():
-            # Without -f: mkfs itself refuses what appeared since we looked.
-            await self._tools.work(["mkfs.xfs", "-q", *options, device], device)
-        elif carried != ("xfs",):
-            raise _unfinished(device, carried)
-        elif await self._is_half_made(device):
-            await self._tools.work(["mkfs.xfs", "-q", "-f", *options, device], device)
-
-    async def _is_half_made(self, device: str) -> bool:
-        # mkfs.xfs sets sb_inprogress first and clears it last; the kernel mounts no file system that has it.
-        argv = ["xfs_db", "-r", "-c", "sb 0", "-c", "print inprogress", device]
-        done = await self._tools.look(argv, device)
-        return done.stdout.split() != ["inprogress", "=", "0"]
 
     async def _mark_ready(self, pool: str, name: str) -> None:
         await self._tools.change(["lvchange", "--addtag", READY, f"{pool}/{name}"], f"the volume {pool}/{name}")
@@ -166,9 +153,16 @@ def _check(spec: VolumeSpec) -> None:
     check_name(spec.name, "name")
     check_length(spec.pool, spec.name)
     _check_size(spec.size_bytes)
+    _check_file_system(spec)
     if spec.has_file_system and spec.size_bytes < SMALLEST_FILE_SYSTEM_BYTES:
         text = f"a volume with a file system has at least {SMALLEST_FILE_SYSTEM_BYTES} bytes: XFS makes none smaller"
         raise InvalidError(text, reasons=[Reason("too-small", text, "ask for more", "size_bytes")])
+
+
+def _check_file_system(spec: VolumeSpec) -> None:
+    if spec.io_type is IoType.FILE and spec.file_system is not FileSystem.XFS:
+        text = "the file of a logical unit lies on XFS, which allocates all its room at once"
+        raise InvalidError(text, reasons=[Reason("bad-file-system", text, "leave it out", "file_system")])
 
 
 def _check_size(size_bytes: int) -> None:
@@ -178,7 +172,10 @@ def _check_size(size_bytes: int) -> None:
 
 
 def _refuse_another(found: LogicalVolume, spec: VolumeSpec, size_bytes: int) -> None:
-    if found.role is not Role.VOLUME or kind_of(found.tags) is not spec.kind or found.size_bytes != size_bytes:
+    is_as_asked = found.size_bytes == size_bytes and (found.thin_pool is not None) == spec.is_thin
+    if spec.has_file_system:
+        is_as_asked = is_as_asked and file_system_of(found.tags) is spec.file_system
+    if found.role is not Role.VOLUME or kind_of(found.tags) is not spec.kind or not is_as_asked:
         raise _taken(found)
 
 
@@ -186,20 +183,6 @@ def _taken(found: LogicalVolume) -> ConflictError:
     what = kind_of(found.tags) or found.role or "foreign"
     text = f"there is {found.group}/{found.name} already, {what}, of {found.size_bytes} bytes"
     return ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
-
-
-def _unfinished(device: str, carried: tuple[str, ...]) -> HoldfastError:
-    text = f"the making of {device} was interrupted, and it carries {', '.join(carried)}"
-    remedy = "look at what it holds, then delete the volume and make it again"
-    return ConflictError(text, reasons=[Reason("unfinished", text, remedy)])
-
-
-def refuse_without_room(group: Group, size_bytes: int, subject: str, field: str) -> None:
-    """Raise NoSpaceError, saying how much is missing."""
-    missing = size_bytes - group.free_bytes
-    if missing > 0:
-        text = f"the pool {group.name} has {group.free_bytes} bytes free: {missing} bytes are missing for {subject}"
-        raise NoSpaceError(text, reasons=[Reason("no-space", text, "ask for less, or make room in the pool", field)])
 
 
 def refuse_with_dependents(group: Group, volume: LogicalVolume) -> None:

@@ -24,10 +24,11 @@ import pytest
 
 from holdfast.errors import BusyError, ConflictError, HoldfastError, NotFoundError
 from holdfast.hooks.base import Host
-from holdfast.hooks.volume import Pool, VolumeDriver, VolumeKind, VolumeSpec
+from holdfast.hooks.volume import Pool, Volume, VolumeDriver, VolumeKind, VolumeSpec
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import Commands, Completed, RunningCommand, SystemCommands
 from holdfast.system.kernelfs import KernelFs
+from holdfast.testing.pools import THIN_BYTES, Heard, PoolContract, thin
 from holdfast.testing.volume import (
     BLOCK_BYTES,
     MIB,
@@ -135,9 +136,32 @@ class LvmBench(VolumeBench):
         finally:
             os.close(descriptor)
 
+    def shut_down(self, directory: str) -> None:
+        call("xfs_io", "-x", "-c", "shutdown", directory)
+
     async def reboot(self) -> None:
         self.take_away_mounts()
         call("vgchange", "--activate", "n", check=False)
+
+    async def make_foreign(self, name: str, disk: str) -> str:
+        call("vgcreate", name, disk)
+        call("lvcreate", "--yes", "--name", "data", "--extents", "4", name)
+        call("vgchange", "--activate", "n", name)
+        call("vgexport", name)
+        return call("vgs", "--noheadings", "-o", "vg_uuid", name).strip()
+
+    async def lose(self, disk: str) -> None:
+        call("sync")
+        Path(f"/sys/block/{Path(disk).name}/device/delete").write_text("1")
+
+    async def bring_back(self, disk: str) -> None:
+        for host in Path("/sys/class/scsi_host").iterdir():
+            (host / "scan").write_text("- - -")
+        for _ in range(100):
+            if Path(disk).exists():
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{disk} does not come back")
 
     def take_away_mounts(self) -> None:
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -146,6 +170,7 @@ class LvmBench(VolumeBench):
 
     async def clean(self) -> None:
         self.take_away_mounts()
+        call("vgimport", "--all", check=False)
         if names := call("vgs", "--noheadings", "-o", "vg_name").split():
             call("vgremove", "--force", "--force", "--yes", *names)
         call("wipefs", "--all", "--force", *self.disks)
@@ -181,6 +206,131 @@ class TestLvmVolumes(VolumeContract):
         made = await LvmBench.make(tmp_path, Settings())
         yield made
         await made.clean()
+
+
+# --- rolling back ---
+
+
+def _write_block(device: str, data: bytes) -> None:
+    with Path(device).open("r+b", buffering=0) as stream:
+        stream.write(data)
+        os.fsync(stream.fileno())
+
+
+async def test_a_rollback_that_was_interrupted_is_finished_by_repeating_it(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_volume(block())
+    _write_block("/dev/kit/v0", b"then" * MIB)
+    await bench.driver.create_snapshot(copy_of())
+    # Each as who was killed leaves it. Marked, and to be merged when the volume is next opened; hidden until then.
+    call("lvchange", "--addtag", "holdfast.rolling-back=s0.4", "kit/v0")
+    _write_block("/dev/kit/v0", b"now!" * MIB)
+    with bench.hold("/dev/kit/v0"):
+        call("lvconvert", "--yes", "--merge", "kit/v0.snap.s0")
+        with pytest.raises(BusyError):
+            await bench.driver.roll_back("kit", "v0", "s0")
+        with pytest.raises(ConflictError, match="s0"):
+            await bench.driver.roll_back("kit", "v0", "other")
+    assert await bench.driver.list_snapshots() == ()
+    await _roll_back(bench)
+    # Merged, and not taken anew.
+    _write_block("/dev/kit/v0", b"now!" * MIB)
+    call("lvchange", "--addtag", "holdfast.rolling-back=s0.4", "kit/v0")
+    call("lvconvert", "--yes", "--merge", "--interval", "1", "kit/v0.snap.s0")
+    await _roll_back(bench)
+
+
+async def _roll_back(bench: LvmBench) -> None:
+    await bench.driver.roll_back("kit", "v0", "s0")
+    for device in ("/dev/kit/v0", "/dev/kit/v0.snap.s0"):
+        assert Path(device).read_bytes()[:4] == b"then"
+    assert [(s.name, s.reserve_bytes) for s in await bench.driver.list_snapshots()] == [("s0", 16 * MIB)]
+    assert "rolling-back" not in call("lvs", "--noheadings", "-o", "lv_tags", "kit/v0")
+
+
+class TestLvmPools(PoolContract):
+    """So it does for pools."""
+
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[LvmBench]:
+        made = await LvmBench.make(tmp_path, Settings())
+        yield made
+        await made.clean()
+
+
+async def test_a_move_whose_watcher_was_killed_is_ended_by_the_next_call(bench: LvmBench) -> None:
+    made = await _data_on_the_second_disk(bench)
+    with Path(made.device).open("r+b") as device:
+        device.write(b"stamp" * 1000)
+        os.fsync(device.fileno())
+    # As slowly as the kernel can, so that it is not over before its watcher is killed.
+    call("modprobe", "dm_mirror")
+    throttle = Path("/sys/module/dm_mirror/parameters/raid1_resync_throttle")
+    throttle.write_text("1")
+    call("pvmove", "--background", "--interval", "60", bench.disks[1])
+    call("pkill", "-KILL", "-x", "pvmove")
+    throttle.write_text("100")
+    assert "pvmove0" in call("lvs", "--all", "--noheadings", "-o", "lv_name", "kit")
+    heard = Heard()
+    await bench.driver.move_off("kit", bench.disks[1], heard)
+    assert (await bench.driver.remove_disk("kit", bench.disks[1])).disks == bench.disks[:1]
+    with Path(made.device).open("rb") as device:
+        assert device.read(5000) == b"stamp" * 1000
+
+
+async def test_what_is_moved_may_have_a_snapshot_and_be_thin(bench: LvmBench) -> None:
+    made = await _data_on_the_second_disk(bench)
+    taken = await bench.driver.create_snapshot(copy_of())
+    await bench.driver.create_thin_pool("kit", THIN_BYTES)
+    thin_one = await bench.driver.create_volume(thin())
+    with Path(thin_one.device).open("r+b") as device:
+        device.write(b"stamp" * 1000)
+        os.fsync(device.fileno())
+    for disk in reversed(bench.disks):
+        await bench.driver.move_off("kit", disk, Heard())
+        await bench.driver.remove_disk("kit", disk)
+        await bench.driver.extend_pool("kit", (disk,), overwrite={})
+    assert await bench.driver.get_volume("kit", "v0") == made
+    assert [found.name for found in await bench.driver.list_snapshots()] == [taken.name]
+    with Path(thin_one.device).open("rb") as device:
+        assert device.read(5000) == b"stamp" * 1000
+    used = (await bench.driver.get_volume("kit", "t0")).used_bytes
+    assert used is not None
+    assert 0 < used <= MIB
+
+
+async def test_a_thin_volume_has_snapshots_with_a_reserve_too(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_thin_pool("kit", THIN_BYTES)
+    await bench.driver.create_volume(thin())
+    made = await bench.driver.create_snapshot(copy_of("t0"))
+    assert (await bench.driver.get_pool("kit")).reserves.snapshots_bytes == made.reserve_bytes
+    await bench.reboot()
+    await bench.driver.activate_pool("kit")
+    assert await bench.driver.list_snapshots() == (made,)
+    with pytest.raises(BusyError, match="s0"):
+        await bench.driver.delete_volume("kit", "t0")
+    await bench.driver.delete_snapshot("kit", "t0", "s0")
+    await bench.driver.delete_volume("kit", "t0")
+
+
+async def test_of_two_groups_of_one_name_neither_is_touched_until_one_is_imported_otherwise(bench: LvmBench) -> None:
+    await make_pool(bench)
+    # As on another machine, which does not see the first disk.
+    elsewhere = f'devices {{ global_filter=["r|{bench.disks[0]}|"] }}'
+    call("vgcreate", "--config", elsewhere, "--addtag", "holdfast", "kit", bench.disks[1])
+    own, other = await bench.driver.list_found_pools()
+    with pytest.raises(ConflictError, match="two volume groups"):
+        await bench.driver.create_volume(block())
+    stranger = own if own.disks == bench.disks[1:] else other
+    await bench.driver.import_pool(stranger.id, "twin")
+    assert [found.name for found in await bench.driver.list_pools()] == ["kit", "twin"]
+    await bench.driver.create_volume(block())
+
+
+async def _data_on_the_second_disk(bench: LvmBench) -> Volume:
+    await bench.driver.create_pool("kit", bench.disks[1:], overwrite={})
+    made = await bench.driver.create_volume(block())
+    await bench.driver.extend_pool("kit", bench.disks[:1], overwrite={})
+    return made
 
 
 # --- what is not ours ---
@@ -257,7 +407,12 @@ Operation = Callable[[VolumeDriver, LvmBench], Coroutine[Any, Any, object]]
 
 
 async def _two_disk_pool(driver: VolumeDriver, bench: LvmBench) -> object:
-    return await driver.create_pool("kit", bench.disks, overwrite={bench.disks[1]: ("swap",)})
+    return _unnamed(await driver.create_pool("kit", bench.disks, overwrite={bench.disks[1]: ("swap",)}))
+
+
+def _unnamed(pool: Pool) -> Pool:
+    """A pool without the identifiers of its disks, which are made by chance."""
+    return replace(pool, members=tuple(replace(disk, id="") for disk in pool.members))
 
 
 async def _no_pool(driver: VolumeDriver, bench: LvmBench) -> object:
@@ -287,6 +442,44 @@ async def _no_volume(driver: VolumeDriver, bench: LvmBench) -> object:
     return await driver.list_volumes()
 
 
+async def _larger_pool(driver: VolumeDriver, bench: LvmBench) -> object:
+    return _unnamed(await driver.extend_pool("kit", bench.disks[1:], overwrite={bench.disks[1]: ("swap",)}))
+
+
+async def _smaller_pool(driver: VolumeDriver, bench: LvmBench) -> object:
+    # Whoever repeats it looks first whether the disk is still there, as the job does.
+    if bench.disks[0] in (await driver.get_pool("kit")).disks:
+        await driver.move_off("kit", bench.disks[0], Heard())
+    pool = await driver.remove_disk("kit", bench.disks[0])
+    disk = next(disk for disk in await driver.list_disks() if disk.path == bench.disks[0])
+    return pool.disks, disk.signatures, disk.used_by
+
+
+async def _imported(driver: VolumeDriver, bench: LvmBench) -> object:
+    (found,) = await driver.list_found_pools()
+    return replace(await driver.import_pool(found.id, "mine"), members=())
+
+
+async def _thin_volume(driver: VolumeDriver, bench: LvmBench) -> object:
+    await driver.create_thin_pool("kit", THIN_BYTES)
+    return replace(await driver.create_volume(thin()), uuid="")
+
+
+async def _pool_and_signature(bench: LvmBench) -> None:
+    await make_pool(bench)
+    await bench.sign(bench.disks[1])
+
+
+async def _two_disks_and_volume(bench: LvmBench) -> None:
+    await make_pool(bench)
+    await bench.driver.create_volume(block())
+    await bench.driver.extend_pool("kit", bench.disks[1:], overwrite={})
+
+
+async def _foreign(bench: LvmBench) -> None:
+    await bench.make_foreign("theirs", bench.disks[0])
+
+
 async def _sign(bench: LvmBench) -> None:
     await bench.sign(bench.disks[1])
 
@@ -310,6 +503,10 @@ async def _pool_and_volume(bench: LvmBench) -> None:
         (_pool_and_volume, _metadata),
         (_pool_and_volume, _snapshot),
         (_pool_and_volume, _no_volume),
+        (_pool_and_signature, _larger_pool),
+        (_two_disks_and_volume, _smaller_pool),
+        (_foreign, _imported),
+        (_pool, _thin_volume),
     ],
 )
 async def test_what_was_interrupted_after_any_command_is_finished_by_repeating_it(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.errors import VerificationError
 from holdfast.hooks.volume import Disk
-from holdfast_volume_lvm.disks import BlockDevice, holder, list_disks, parse_devices, parse_signatures
+from holdfast.system.kernelfs import KernelFs
+from holdfast_volume_lvm.disks import BlockDevice, faults, holder, list_disks, parse_devices, parse_signatures
 from holdfast_volume_lvm.report import Group, PhysicalVolume, Report
 
 NOTHING = Report((), ())
@@ -75,18 +77,33 @@ def test_only_whole_writable_disks_are_disks(given: dict[str, Any], is_disk: boo
     assert parse(given)[0].is_disk is is_disk
 
 
-async def test_a_disk_below_two_others_is_listed_once_and_in_order() -> None:
+async def test_a_disk_below_two_others_is_listed_once_and_in_order(tmp_path: Path) -> None:
     mpath = row("/dev/mapper/mpatha", "mpath")
     devices = parse(row("/dev/sdb", children=[mpath]), row("/dev/sda", children=[mpath]))
 
     async def carried(path: str) -> tuple[str, ...]:
         return ("mpath_member",) if path.startswith("/dev/sd") else ()
 
-    assert await list_disks(devices, NOTHING, carried) == (
+    state = tmp_path / "sys/block/sdb/device/state"
+    state.parent.mkdir(parents=True)
+    state.write_text("offline\n")
+    assert await list_disks(devices, NOTHING, carried, KernelFs(tmp_path)) == (
         Disk("/dev/mapper/mpatha", 1 << 30, (), None),
         Disk("/dev/sda", 1 << 30, ("mpath_member",), "/dev/mapper/mpatha"),
-        Disk("/dev/sdb", 1 << 30, ("mpath_member",), "/dev/mapper/mpatha"),
+        Disk("/dev/sdb", 1 << 30, ("mpath_member",), "/dev/mapper/mpatha", ("its driver says that it is offline",)),
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [(None, 0), ("running\n", 0), ("live\n", 0), ("offline\n", 1), ("blocked\n", 1), ("deleting (no IO)\n", 1)],
+)
+def test_what_the_driver_of_a_disk_says_is_told(tmp_path: Path, state: str | None, told: int) -> None:
+    path = tmp_path / "sys/block/sdb/device/state"
+    path.parent.mkdir(parents=True)
+    if state is not None:
+        path.write_text(state)
+    assert len(faults(KernelFs(tmp_path), "sdb")) == told
 
 
 def test_each_kind_of_signature_is_named_once() -> None:

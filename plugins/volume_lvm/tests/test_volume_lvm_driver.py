@@ -80,6 +80,7 @@ def captured(name: str) -> str:
 
 def with_orphan(uuid: str, path: str = "/dev/ubdd") -> str:
     disk = {"pv_name": path, "pv_uuid": uuid, "dev_size": "1", "pv_size": "1", "pv_missing": "0"}
+    disk |= {"pv_used": "0", "pv_free": "1", "pv_allocatable": "0"}
     return json.dumps({"report": [{"pv": [disk]}]})
 
 

@@ -22,6 +22,8 @@ from holdfast_volume_lvm.errors import translate
         ("lvm", '  Volume group "tank" has insufficient free space (349 extents): 25000 required.\n', NoSpaceError),
         ("lvm", "  Logical volume tank/v0 contains a filesystem in use.\n", BusyError),
         ("lvm", "  Logical volume tank/v0 in use.\n", BusyError),
+        ("lvm", "  Snapshots of locked volumes are not supported.\n", BusyError),
+        ("lvm", "  Can't resize locked logical volume tank/v1.\n", BusyError),
         ("lvm", '  Logical Volume "v0" already exists in volume group "tank"\n', ConflictError),
         ("lvm", "  A volume group called tank already exists.\n", ConflictError),
         (
@@ -30,6 +32,12 @@ from holdfast_volume_lvm.errors import translate
             ConflictError,
         ),
         ("lvm", '  Failed to find logical volume "tank/nix"\n', NotFoundError),
+        (
+            "lvm",
+            "  Cannot change VG tank while PVs are missing.\n"
+            "  See vgreduce --removemissing and vgextend --restoremissing.\n  Cannot process volume group tank\n",
+            UnavailableError,
+        ),
         ("lvm", '  Volume group "nix" not found\n  Cannot process volume group nix\n', NotFoundError),
         ("lvm", "  Snapshot origin LV v0 not found in Volume group tank.\n", NotFoundError),
         ("lvm", "  No device found for /dev/ubdz.\n  Command requires all devices to be found.\n", NotFoundError),

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, SystemCommandError
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
+from holdfast_volume_lvm.file_systems import on_device
 from holdfast_volume_lvm.holders import of_device, of_directory
 from holdfast_volume_lvm.mounts import Mounted, Mounts, parse_mounts
 from holdfast_volume_lvm.settings import Settings
@@ -25,10 +26,32 @@ MOUNTINFO = """\
 
 def test_mountinfo_is_read() -> None:
     assert parse_mounts(MOUNTINFO) == (
-        Mounted("254:0", "/tmp/m", is_read_only=False),
-        Mounted("254:3", "/tmp/s", is_read_only=True),
-        Mounted("0:42", "/tmp/with space\\", is_read_only=False),
+        Mounted("254:0", "/tmp/m", False, "xfs", "/dev/mapper/tank-v0", False),
+        Mounted("254:3", "/tmp/s", True, "xfs", "/dev/mapper/tank-v0.snap.s1", False),
+        Mounted("0:42", "/tmp/with space\\", False, "tmpfs", "tmpfs", False),
     )
+
+
+def test_what_ext4_does_after_an_error_is_read() -> None:
+    line = "46 29 254:0 / /tmp/m rw,nosuid,relatime - ext4 /dev/mapper/tank-v0 ro,errors=remount-ro\n"
+    assert [found.became_read_only for found in parse_mounts(line + line.replace(" ro,", " rw,"))] == [True, False]
+    assert not parse_mounts(line.replace(" rw,", " ro,"))[0].became_read_only
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [(b"XFSB" + bytes(2044), "xfs"), (bytes(1080) + b"\x53\xef" + bytes(966), "ext4"), (b"short", "xfs"), (b"", "xfs")],
+)
+def test_a_file_system_is_known_by_its_superblock(tmp_path: Path, head: bytes, kind: str) -> None:
+    (tmp_path / "device").write_bytes(head)
+    assert on_device(tmp_path / "device") == kind
+    assert on_device(tmp_path / "absent") == "xfs"
+
+
+async def test_ext4_is_mounted_as_such(machine: Machine) -> None:
+    (machine.kernel / "dev/kit/v0").write_bytes(bytes(1080) + b"\x53\xef")
+    await machine.mounts.mount("/dev/kit/v0", "/srv", read_only=False)
+    assert machine.ran == [("mount", "-t", "ext4", "-o", "rw,errors=remount-ro,nosuid,nodev", "/dev/kit/v0", "/srv")]
 
 
 @dataclass
@@ -79,12 +102,13 @@ class Machine:
         return Answer()
 
     def group(self) -> dict[str, object]:
-        volume = dict.fromkeys(("lv_tags", "origin", "origin_size", "data_percent"), "") | {
+        empty = ("lv_tags", "origin", "origin_size", "data_percent", "metadata_percent", "lv_metadata_size", "pool_lv")
+        volume = dict.fromkeys((*empty, "move_pv", "copy_percent"), "") | {
             **{"lv_name": "v0", "lv_uuid": "u", "lv_size": "1", "lv_active": "active", "lv_device_open": "1"},
             **{"lv_kernel_major": "0", "lv_kernel_minor": "0", "lv_attr": "swi-Ios---" if self.void else "-wi-ao----"},
         }
         group = {"vg_name": "kit", "vg_uuid": "u", "vg_size": "9", "vg_free": "8", "vg_extent_size": "1", "vg_tags": ""}
-        return {"vg": [group], "pv": [], "lv": [volume]}
+        return {"vg": [group | {"vg_exported": "0"}], "pv": [], "lv": [volume]}
 
     @property
     def ran(self) -> list[tuple[str, ...]]:

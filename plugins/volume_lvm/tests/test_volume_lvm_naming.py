@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from holdfast.errors import InvalidError
-from holdfast.hooks.volume import VolumeKind
+from holdfast.hooks.volume import FileSystem, IoType, VolumeKind, VolumeSpec
 from holdfast_volume_lvm.naming import (
     Role,
     check_length,
     check_name,
     disk_mark,
+    file_system_of,
+    io_type_of,
     kind_of,
     metadata_name,
     new_disk_uuid,
@@ -52,9 +55,24 @@ def test_a_snapshot_s_name_comes_apart_as_it_was_put_together() -> None:
     assert snapshot_parts(metadata_name("v0")) == ("v0.meta", "")
 
 
-def test_what_the_tags_say_is_read_back() -> None:
-    tags = frozenset(tags_of(Role.VOLUME, VolumeKind.FC))
-    assert (role_of(tags), kind_of(tags)) == (Role.VOLUME, VolumeKind.FC)
+FC = VolumeSpec("tank", "v0", 1, VolumeKind.FC, file_system=FileSystem.EXT4)
+UNIT = VolumeSpec("tank", "v0", 1, VolumeKind.ISCSI, IoType.FILE)
+FILES = VolumeSpec("tank", "v0", 1, VolumeKind.NAS, file_system=FileSystem.EXT4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "io_type", "file_system"),
+    [
+        (FC, IoType.BLOCK, None),
+        (UNIT, IoType.FILE, FileSystem.XFS),
+        (FILES, IoType.BLOCK, FileSystem.EXT4),
+        (replace(FILES, file_system=FileSystem.XFS), IoType.BLOCK, FileSystem.XFS),
+    ],
+)
+def test_what_the_tags_say_is_read_back(spec: VolumeSpec, io_type: IoType, file_system: FileSystem | None) -> None:
+    tags = frozenset(tags_of(Role.VOLUME, spec))
+    assert (role_of(tags), kind_of(tags)) == (Role.VOLUME, spec.kind)
+    assert (io_type_of(tags), file_system_of(tags)) == (io_type, file_system)
     assert (role_of(frozenset(tags_of(Role.METADATA))), kind_of(frozenset())) == (Role.METADATA, None)
 
 
@@ -64,7 +82,9 @@ def test_a_role_without_our_tag_is_nobody_we_know() -> None:
 
 def test_tags_have_only_letters_that_lvm_allows() -> None:
     # lvm(8): [A-Za-z0-9_+.-] and, since 2.02.78, also /=!:#&
-    assert all(re.fullmatch(r"[A-Za-z0-9_+.\-/=!:#&]+", tag) for tag in tags_of(Role.VOLUME, VolumeKind.NAS))
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9_+.\-/=!:#&]+", tag) for spec in (UNIT, FILES) for tag in tags_of(Role.VOLUME, spec)
+    )
 
 
 def test_a_disk_s_identifier_is_lvm_s_kind_and_tells_the_pool() -> None:

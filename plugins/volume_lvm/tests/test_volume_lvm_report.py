@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import NotFoundError, VerificationError
-from holdfast.hooks.volume import Pool, Reserves, Snapshot, Volume, VolumeKind
+from holdfast.hooks.volume import FileSystem, Pool, PoolDisk, Reserves, Snapshot, Volume, VolumeKind
 from holdfast_volume_lvm import inventory
 from holdfast_volume_lvm.disks import parse_devices, parse_signatures
 from holdfast_volume_lvm.naming import Role
@@ -64,6 +65,9 @@ def test_a_pool_is_told_with_its_reserves() -> None:
             replication_metadata_bytes=EXTENT,
             system_bytes=1024 * MIB - 251 * EXTENT,
         ),
+        members=(
+            PoolDisk("ncrgqu-f4or-k0fP-5fEB-4PCr-19rG-gJ62Oo", "/dev/ubdb", 1024 * MIB, 145 * EXTENT, 106 * EXTENT),
+        ),
     )
 
 
@@ -86,7 +90,10 @@ def test_volumes_are_ours_only_and_without_snapshots_and_metadata() -> None:
         ("v2", VolumeKind.FC, 2, False),
     ]
     uuid = "H1q3h7-k3KI-iy32-yZWP-IUFo-dGZ2-ew0WYo"
-    assert made[0] == Volume("tank", "v0", 320 * MIB, VolumeKind.NAS, "/dev/tank/v0", uuid, is_active=True)
+    size_bytes = 320 * MIB
+    nas = Volume("tank", "v0", size_bytes, VolumeKind.NAS, "/dev/tank/v0", uuid, is_active=True, used_bytes=size_bytes)
+    assert made[0] == replace(nas, file_system=FileSystem.XFS)
+    assert [volume.file_system for volume in made[1:]] == [None, None]
 
 
 def test_roles_are_told_by_tags() -> None:
@@ -141,6 +148,10 @@ def test_a_missing_disk_keeps_its_size_and_makes_nothing_negative() -> None:
     group = tank("missing")
     assert [disk.is_missing for disk in group.disks] == [False, True]
     assert inventory.pool_of(group).reserves.system_bytes >= 0
+    here, gone = inventory.pool_of(group).members
+    assert (here.path, here.is_missing, gone.path, gone.is_missing) == ("/dev/ubdb", False, None, True)
+    assert inventory.pool_of(group).free_bytes == here.free_bytes < group.free_bytes
+    assert inventory.pool_of(group).disks == ("/dev/ubdb",)
 
 
 def test_a_group_rounds_up_to_its_extents() -> None:

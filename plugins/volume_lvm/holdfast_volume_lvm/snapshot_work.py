@@ -1,0 +1,131 @@
+"""What is done with snapshots: more room, a volume made what it was, a copy of one. See SnapshotUpkeep."""
+
+from __future__ import annotations
+
+import logging
+
+from holdfast.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
+from holdfast.hooks.volume import SnapshotSpec
+from holdfast_volume_lvm import inventory
+from holdfast_volume_lvm.mounts import Mounts
+from holdfast_volume_lvm.naming import Role, device_path, snapshot_name, snapshot_parts
+from holdfast_volume_lvm.report import Group, LogicalVolume
+from holdfast_volume_lvm.room import refuse_without_room
+from holdfast_volume_lvm.snapshots import Snapshots
+from holdfast_volume_lvm.tools import Tools
+
+log = logging.getLogger(__name__)
+
+ROLLING_BACK = "holdfast.rolling-back="
+"""Marks a volume from before its snapshot is merged into it until that was taken anew: LVM uses up what it merges."""
+_LOOKS = 3
+
+
+class SnapshotWork:
+    """Grows, merges and copies thick snapshots."""
+
+    def __init__(self, tools: Tools, mounts: Mounts, snapshots: Snapshots) -> None:
+        self._tools = tools
+        self._mounts = mounts
+        self._snapshots = snapshots
+
+    async def grow(self, pool: str, volume: str, name: str, reserve_bytes: int) -> None:
+        """See SnapshotUpkeep. LVM gives no more than the whole volume and its bookkeeping can ever need."""
+        group = inventory.find_pool(await self._tools.report(), pool)
+        found = _readable(group, volume, name)
+        wanted = group.round_up(reserve_bytes)
+        if found.size_bytes >= wanted:
+            if found.size_bytes > wanted:
+                text = f"the snapshot {name} of {pool}/{volume} has {found.size_bytes} bytes, and is never made smaller"
+                raise ConflictError(text, reasons=[Reason("smaller", text, "ask for more", "reserve_bytes")])
+            return
+        # More than the volume and a hundredth is never given, and must not be missed.
+        most = group.round_up(found.origin_size_bytes + found.origin_size_bytes // 100) + group.extent_bytes
+        more = min(wanted, most) - found.size_bytes
+        refuse_without_room(group, more, f"the reserve of the snapshot {name}", "reserve_bytes")
+        if more > 0:
+            extents = str(min(wanted, most) // group.extent_bytes)
+            subject = f"the snapshot {name} of {pool}/{volume}"
+            await self._tools.change(["lvextend", "--extents", extents, f"{pool}/{found.name}"], subject)
+            log.info("made the reserve of %s larger: %s extents", subject, extents)
+
+    async def roll_back(self, pool: str, volume: str, name: str) -> None:
+        """See SnapshotUpkeep.
+
+        The mark tells, after an interruption, that a snapshot which is not there is to be taken anew: of a volume
+        that nobody could use meanwhile. While it is merged LVM hides it (lvs(8), `--all`).
+        """
+        group = inventory.find_pool(await self._tools.report(), pool)
+        found = inventory.find_volume(group, volume)
+        mark = _mark_of(found)
+        if mark is not None and not found.is_merging and group.find(snapshot_name(volume, mark.partition(".")[0])):
+            await self._tag(pool, volume, "--deltag", mark)  # nothing of it was done, or all of it
+            mark = None
+        if mark is None:
+            snapshot = _readable(group, volume, name)
+            await self._mounts.refuse_open(found)
+            await self._mounts.refuse_open(snapshot)
+            mark = f"{name}.{snapshot.size_bytes // group.extent_bytes}"
+            await self._tag(pool, volume, "--addtag", mark)
+        elif mark.partition(".")[0] != name:
+            text = f"the volume {pool}/{volume} is being rolled back to the snapshot {mark.partition('.')[0]}"
+            raise ConflictError(text, reasons=[Reason("rolling-back", text, "let that end first", "snapshot")])
+        if not found.is_merging and group.find(snapshot_name(volume, name)) is not None:
+            await self._mounts.refuse_open(found)
+            argv = ["lvconvert", "--yes", "--merge", "--interval", "1", f"{pool}/{snapshot_name(volume, name)}"]
+            await self._tools.merge(argv, found.size_bytes, f"rolling back {pool}/{volume}")
+        await self._finish_merge(pool, volume)
+        reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes
+        await self._snapshots.create(SnapshotSpec(pool, volume, name, reserve_bytes))
+        await self._tag(pool, volume, "--deltag", mark)
+        log.info("rolled the volume %s/%s back to its snapshot %s", pool, volume, name)
+
+    async def _finish_merge(self, pool: str, volume: str) -> None:
+        """Go on with a merge that was interrupted, or put off because somebody opened the volume for a moment."""
+        for _ in range(_LOOKS):
+            found = inventory.find_volume(inventory.find_pool(await self._tools.report(), pool), volume)
+            if not found.is_merging:
+                return
+            full_name = f"{pool}/{volume}"
+            await self._mounts.refuse_open(found)
+            await self._tools.change(["lvchange", "--refresh", full_name], f"the volume {full_name}")
+            argv = ["lvpoll", "--polloperation", "merge", "--interval", "1", full_name]
+            await self._tools.merge(argv, found.size_bytes, f"rolling back {full_name}")
+        raise UnavailableError(f"the snapshot that {pool}/{volume} is rolled back to is still being merged")
+
+    async def _tag(self, pool: str, volume: str, option: str, mark: str) -> None:
+        argv = ["lvchange", option, f"{ROLLING_BACK}{mark}", f"{pool}/{volume}"]
+        await self._tools.change(argv, f"the volume {pool}/{volume}")
+
+    async def copy(self, pool: str, volume: str, name: str, into: str, offset_bytes: int, size_bytes: int) -> None:
+        """See SnapshotUpkeep. Past the page cache, which a copy of a whole volume would empty of everything else."""
+        group = inventory.find_pool(await self._tools.report(), pool)
+        source, target = _readable(group, volume, name), inventory.find_volume(group, into)
+        whole = min(source.origin_size_bytes, target.size_bytes)
+        if offset_bytes < 0 or size_bytes <= 0 or offset_bytes + size_bytes > whole:
+            text = f"{pool}/{into} and the snapshot {name} of {volume} have no {size_bytes} bytes at {offset_bytes}"
+            raise InvalidError(text, reasons=[Reason("no-such-part", text, "ask for a part of it", "offset_bytes")])
+        await self._mounts.refuse_open(target)
+        argv = ["dd", f"if={device_path(pool, source.name)}", f"of={device_path(pool, into)}", "bs=4M"]
+        argv += [f"skip={offset_bytes}", f"seek={offset_bytes}", f"count={size_bytes}"]
+        argv += ["iflag=direct,skip_bytes,count_bytes,fullblock", "oflag=direct,seek_bytes", "conv=notrunc,fsync"]
+        await self._tools.copy([*argv, "status=none"], size_bytes, f"copying the snapshot {name} of {pool}/{volume}")
+        # One that overflows while it is read gives an error; asked all the same, for nothing else may be believed.
+        _readable(inventory.find_pool(await self._tools.report(), pool), volume, name)
+
+
+def _readable(group: Group, volume: str, name: str) -> LogicalVolume:
+    """The snapshot, which can be read. Raises NotFoundError, ConflictError."""
+    inventory.find_volume(group, volume)
+    found = group.find(snapshot_name(volume, name))
+    if found is None or found.role is not Role.SNAPSHOT or found.origin is None:
+        raise NotFoundError(f"there is no snapshot {name} of the volume {group.name}/{volume}")
+    if found.is_void:
+        text = f"the snapshot {snapshot_parts(found.name)[1]} of {group.name}/{volume} overflowed: it holds nothing"
+        raise ConflictError(text, reasons=[Reason("overflown", text, "delete it, and take another", "snapshot")])
+    return found
+
+
+def _mark_of(volume: LogicalVolume) -> str | None:
+    marks = [tag.removeprefix(ROLLING_BACK) for tag in volume.tags if tag.startswith(ROLLING_BACK)]
+    return marks[0] if marks else None
