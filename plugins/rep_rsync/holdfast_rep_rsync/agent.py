@@ -1,10 +1,12 @@
-"""The agent: an rsync daemon that outlives holdfastd, and a supervisor that starts it again when it dies.
+"""The agent: a daemon that outlives holdfastd, and a supervisor that starts it again when it dies.
 
-rsync detaches itself. So one way serves an agent of this daemon and one left by a killed or
+In clear it is rsync itself; encrypted it is stunnel, which starts an rsync for each connection. Both detach themselves.
+So one way serves an agent of this daemon and one left by a killed or
 replaced daemon: it is found by its command line, watched by a process descriptor, adopted if it was started
 as it would be now, and replaced otherwise. A copy under way survives the end of holdfastd, and the change or the
 death of the listening process, because every connection is served by a process of its own
-that read the configuration when it began (rsyncd.conf(5): "The file is re-read on each client connection").
+that read the configuration when it began (rsyncd.conf(5): "The file is re-read on each client connection"). But what
+crosses encrypted crosses stunnel: with that dies what it carried, and nothing less than its death does it.
 """
 
 from __future__ import annotations
@@ -14,15 +16,20 @@ import contextlib
 import logging
 import os
 import re
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
-from holdfast.errors import HoldfastError, UnavailableError
+from holdfast.errors import HoldfastError, NotFoundError, SystemCommandError, UnavailableError
 from holdfast.hooks.base import Host
-from holdfast.hooks.replication import AgentSpec, ReplicaShare
-from holdfast.system.files import write_atomically
-from holdfast_rep_rsync import configuration, processes
+from holdfast.hooks.replication import AgentSpec, CopyNote, ReplicaShare
+from holdfast.system import processes
+from holdfast.system.processes import Process
+from holdfast_rep_rsync import holding, tunnel
+from holdfast_rep_rsync.agent_files import AgentFiles, since, size
 from holdfast_rep_rsync.client import Client
-from holdfast_rep_rsync.processes import Process
+from holdfast_rep_rsync.listening import listens
 from holdfast_rep_rsync.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +38,7 @@ _POLL_S = 0.02
 _PARTING_S = 0.05
 _STOP_PATIENCE_S = 2.0
 _START_TIMEOUT_S = 10.0
+_RELOAD_WITHIN_S = 3.0
 _LOG_LIMIT_BYTES = 1 << 20
 _LOG_CHECK_S = 3600.0
 # An agent that lived so long was well: the next restart does not wait for the failures of last week.
@@ -44,17 +52,18 @@ class Agent:
         self._settings = settings
         self._host = host
         self._client = client
-        self._directory = host.run_dir / "agent"
-        self._config_file = self._directory / "rsyncd.conf"
-        self._log_file = self._directory / "log"
+        self._files = AgentFiles(host.run_dir / "agent", host.state_dir, settings)
         self._supervisor: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def start(self, spec: AgentSpec, replicas: tuple[ReplicaShare, ...]) -> None:
         """See CopyDriver.start_agent. The values must have passed `naming`."""
         async with self._lock:
-            self._write_files(replicas)
+            self._files.write(replicas)
+            is_changed = self._files.write_tunnel(spec)
             running = await self._listener()
+            if running is not None and running.argv == self._argv(spec) and is_changed:
+                await self._reload(running)
             is_kept = running is not None and running.argv == self._argv(spec) and await self._answers(spec)
             if is_kept and self._supervisor is not None and not self._supervisor.done():
                 return
@@ -76,8 +85,7 @@ class Agent:
                 # A copy that is asked to end removes its temporary file.
                 await processes.end(self._host.kernel, await self._find(), patience_s=_STOP_PATIENCE_S)
                 log.info("the agent was stopped")
-            for path in (self._config_file, *self._secrets()):
-                path.unlink(missing_ok=True)
+            self._files.remove()
 
     async def leave(self) -> None:
         """Stop supervising; the agent itself goes on."""
@@ -87,47 +95,64 @@ class Agent:
     async def is_running(self) -> bool:
         """Whether our own process listens and answers, as it was started."""
         listener = await self._listener()
-        return listener is not None and await self._answers(_spec_of(listener))
+        return listener is not None and await self._answers(self._spec_of(listener))
 
-    # --- files ---
+    async def read_notes(self) -> dict[str, CopyNote]:
+        """See CopyDriver."""
+        return await asyncio.to_thread(self._files.read_notes)
 
-    def _write_files(self, replicas: tuple[ReplicaShare, ...]) -> None:
-        for directory in (self._directory, self._directory / "secrets", self._directory / "locks"):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        # Secrets before the configuration that names them, and the old ones away after it:
-        # each connection in between finds a whole one.
-        for share in replicas:
-            _write_if_other(self._directory / "secrets" / share.name, configuration.render_secrets(share))
-        text = configuration.render(
-            replicas,
-            log_file=self._log_file,
-            secrets_directory=self._directory / "secrets",
-            lock_directory=self._directory / "locks",
-            agent_io_timeout_s=self._settings.agent_io_timeout_s,
-        )
-        _write_if_other(self._config_file, text.encode())
-        wanted = {share.name for share in replicas}
-        for path in self._secrets():
-            if path.name not in wanted:
-                path.unlink(missing_ok=True)
-
-    def _secrets(self) -> tuple[Path, ...]:
-        with contextlib.suppress(FileNotFoundError):
-            return tuple((self._directory / "secrets").iterdir())
-        return ()
+    @contextlib.asynccontextmanager
+    async def hold(self, replica: str) -> AsyncIterator[CopyNote | None]:
+        """See CopyDriver."""
+        if not self._files.offers(replica):
+            raise NotFoundError(f"this node's agent has no replica share {replica}")
+        async with holding.held(self._files.lock_of(replica), replica, self._host.clock):
+            yield (await self.read_notes()).get(replica) if self._files.is_untouched(replica) else None
 
     # --- processes ---
 
     def _argv(self, spec: AgentSpec) -> tuple[str, ...]:
-        ours = (self._settings.program, "--daemon", f"--config={self._config_file}")
+        if spec.tls is not None:
+            return (self._settings.tls_program, str(self._files.tunnel_config(spec)))
+        ours = (self._settings.program, "--daemon", f"--config={self._files.config}")
         return (*ours, f"--address={spec.address}", f"--port={spec.port}")
 
+    def _spec_of(self, listener: Process) -> AgentSpec:
+        if not self._is_tunnel(listener.argv):
+            values = dict(word.removeprefix("--").split("=", 1) for word in listener.argv[3:] if "=" in word)
+            return AgentSpec(address=values["address"], port=int(values["port"]))
+        path = Path(listener.argv[1])
+        _, address, port = path.name.split("@")
+        # It trusts this node itself, too: so one that goes on after its daemon can be asked by the next.
+        return AgentSpec(
+            address, int(port), tunnel.read_identity(path.read_text(), self._files.tunnel.trusted.read_text())
+        )
+
+    def _is_tunnel(self, argv: tuple[str, ...]) -> bool:
+        return len(argv) == 2 and argv[1].startswith(f"{self._files.directory}/tunnel@")
+
+    def _is_ours(self, argv: tuple[str, ...]) -> bool:
+        config = f"--config={self._files.config}"
+        return (
+            argv[1:3] == ("--daemon", config) or argv[1:4] == ("--server", "--daemon", config) or self._is_tunnel(argv)
+        )
+
     async def _find(self) -> tuple[Process, ...]:
-        ours = ("--daemon", f"--config={self._config_file}")
-        return await asyncio.to_thread(processes.find, self._host.kernel, lambda argv: argv[1:3] == ours)
+        return await asyncio.to_thread(processes.find, self._host.kernel, self._is_ours)
 
     async def _listener(self) -> Process | None:
-        return next((process for process in await self._find() if process.is_leader), None)
+        return next((process for process in await self._find() if _listens(process)), None)
+
+    async def _reload(self, running: Process) -> None:
+        """Have stunnel read its files anew; connections that stand are not cut (stunnel(8), SIGNALS)."""
+        start = size(self._files.tunnel.log)
+        processes.send(self._host.kernel, running, signal.SIGHUP)
+        deadline_s = self._host.clock.boot_s() + _RELOAD_WITHIN_S
+        while "Configuration successful" not in (told := since(self._files.tunnel.log, start)):
+            if self._host.clock.boot_s() > deadline_s:
+                reasons = "; ".join(tunnel.messages(told)[:3]) or "it gave no reason"
+                raise UnavailableError(f"the agent does not take up its new certificates: {reasons}")
+            await self._host.clock.sleep(_POLL_S)
 
     async def _answers(self, spec: AgentSpec) -> bool:
         try:
@@ -140,33 +165,41 @@ class Agent:
     async def _run(self, spec: AgentSpec) -> Process:
         """End listeners of ours and start one; return when it listens. Raises UnavailableError with its own reason."""
         await self._end_listeners()
-        log_start = self._log_size()
+        log_start = size(self._files.log)
         # Connections that earlier listeners accepted.
         older = {process.pid for process in await self._find()}
-        await self._host.commands.run(self._argv(spec), timeout_s=_START_TIMEOUT_S)
+        for path in self._files.tunnel_configs():
+            if path != self._files.tunnel_config(spec):
+                path.unlink(missing_ok=True)
+        try:
+            await self._host.commands.run(self._argv(spec), timeout_s=_START_TIMEOUT_S)
+        except SystemCommandError as reason:
+            if spec.tls is None:
+                raise
+            told = tunnel.start_reasons(reason.stderr_tail)
+            raise UnavailableError(f"the agent does not start on {spec.address} port {spec.port}: {told}") from reason
         deadline_s = self._host.clock.boot_s() + self._settings.agent_start_timeout_s
         seen: Process | None = None
         while self._host.clock.boot_s() < deadline_s:
             started = [process for process in await self._find() if process.pid not in older]
-            listener = next((process for process in started if process.is_leader), None)
+            listener = next((process for process in started if _listens(process)), None)
             # What rsync detached was there before the command came to its end: if it is not there now, it has ended.
             if listener is None and (seen is not None or not started):
                 break
             seen = listener
             # Its own socket, not just an answer: another program may hold the port.
-            if listener is not None and processes.listens(self._host.kernel, listener.pid, spec.port):
+            if listener is not None and listens(self._host.kernel, listener.pid, spec.port):
                 log.info("the agent listens on %s port %d", spec.address, spec.port)
                 return listener
             await self._host.clock.sleep(_POLL_S)
         if seen is not None:
             await processes.end(self._host.kernel, [seen], patience_s=0)
-        raise UnavailableError(
-            f"the agent does not start on {spec.address} port {spec.port}: {log_reasons(self._log_since(log_start))}"
-        )
+        told = log_reasons(since(self._files.log, log_start))
+        raise UnavailableError(f"the agent does not start on {spec.address} port {spec.port}: {told}")
 
     async def _end_listeners(self) -> None:
         # By force: a listener asked to end takes a second over it, and has nothing to tidy.
-        listeners = [process for process in await self._find() if process.is_leader]
+        listeners = [process for process in await self._find() if _listens(process)]
         await processes.end(self._host.kernel, listeners, patience_s=0)
 
     async def _supervise(self, spec: AgentSpec, process: Process) -> None:
@@ -189,9 +222,10 @@ class Agent:
 
     async def _ended(self, process: Process) -> None:
         while True:
-            if self._log_size() > _LOG_LIMIT_BYTES:
-                # rsync appends, so it goes on at the new end.
-                os.truncate(self._log_file, 0)
+            for path in (self._files.log, self._files.tunnel.log):
+                if size(path) > _LOG_LIMIT_BYTES:
+                    # Both append, so they go on at the new end.
+                    os.truncate(path, 0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOG_CHECK_S):
                     await processes.ended(process.pid)
@@ -204,18 +238,10 @@ class Agent:
             await asyncio.wait([self._supervisor])
             self._supervisor = None
 
-    # --- its log ---
 
-    def _log_size(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            return self._log_file.stat().st_size
-        return 0
-
-    def _log_since(self, start: int) -> str:
-        with contextlib.suppress(FileNotFoundError), self._log_file.open("rb") as stream:
-            stream.seek(start)
-            return stream.read(65536).decode(errors="replace")
-        return ""
+def _listens(process: Process) -> bool:
+    # Each connection's rsync that stunnel started has `--server` first.
+    return process.is_leader and process.argv[1] != "--server"
 
 
 _NOISE = ("rsyncd version", "rsync error: ", "connect from ", "module-list request ")
@@ -228,19 +254,7 @@ def log_reasons(text: str) -> str:
     return "; ".join(reasons[:3]) or "it gave no reason"
 
 
-def _write_if_other(path: Path, data: bytes) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_bytes() == data:
-            return
-    write_atomically(path, data)
-
-
-def _spec_of(listener: Process) -> AgentSpec:
-    values = dict(word.removeprefix("--").split("=", 1) for word in listener.argv[3:] if "=" in word)
-    return AgentSpec(address=values["address"], port=int(values["port"]))
-
-
 def _local(spec: AgentSpec) -> AgentSpec:
     """Where an agent is reached from this node: one that listens on all addresses, on loopback."""
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-    return AgentSpec(loopback.get(spec.address, spec.address), spec.port)
+    return replace(spec, address=loopback.get(spec.address, spec.address))

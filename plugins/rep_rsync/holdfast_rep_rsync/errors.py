@@ -26,6 +26,7 @@ from holdfast_rep_rsync.reports import unescape
 _FULL = re.compile(r"^rsync: .*: (No space left on device \(28\)|Disk quota exceeded \(122\))$", re.MULTILINE)
 _SOURCE_LINE = re.compile(r"^(rsync: \[sender\] |file has vanished: |directory has vanished: )")
 _SHOWN_LINES = 3
+WRONG_CREDENTIALS = "wrong-credentials"
 _SUMMARIES = ("rsync error: ", "rsync warning: ")
 # rsync(1), EXIT VALUES: errors of socket and stream, the agent ended by a signal, timeouts of I/O and connection:
 # the peer or the path to it failed. Ours is ended by SIGKILL only, which gives no code of its own.
@@ -50,7 +51,7 @@ def _of_server_message(message: str) -> HoldfastError:
     if message.startswith("auth failed on module"):
         text = "the agent does not accept this ID and password for the replica share"
         return DeniedError(
-            text, reasons=[Reason("wrong-credentials", text, "give the replica share's own ID and password")]
+            text, reasons=[Reason(WRONG_CREDENTIALS, text, "give the replica share's own ID and password")]
         )
     if message.startswith("access denied to"):
         text = f"the agent does not accept copies from this address ({message})"

@@ -37,6 +37,31 @@ def check_replica_name(name: str) -> None:
         )
 
 
+def note_module(replica: str) -> str:
+    """The module that takes the notes of a replica share: no replica share has such a name."""
+    return f"{replica}+note"
+
+
+def facts_module(replica: str) -> str:
+    """The module that tells how a replica share is: no replica share has such a name."""
+    return f"{replica}+facts"
+
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
+
+
+def check_folder(into: str) -> None:
+    """Raises InvalidError unless the agent takes `into` as it stands: it expands wildcards."""
+    if into and (not _FOLDER.match(into) or len(into) > 255):
+        remedy = "use letters, digits, dots, hyphens and underscores, each name beginning with a letter or digit"
+        raise _refuse("into", f"{into!r} cannot be the folder of a restore", remedy)
+
+
+def former_module(replica: str) -> str:
+    """The module that a replica share's former password opens: no replica share has such a name."""
+    return f"{replica}+former"
+
+
 def check_user(user: str) -> None:
     """Raises InvalidError unless `user` means itself in `auth users`."""
     if not _USER.match(user):
@@ -86,6 +111,8 @@ def check_share(share: ReplicaShare) -> None:
     check_path(share.path)
     check_user(share.user)
     check_password(share.password)
+    if share.former_password is not None:
+        check_password(share.former_password)
     for source in share.allowed_sources:
         check_source(source)
 

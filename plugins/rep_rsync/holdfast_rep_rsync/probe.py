@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from holdfast.errors import SystemCommandError, UnavailableError
 from holdfast.hooks.base import Host, Missing
@@ -10,6 +11,7 @@ from holdfast_rep_rsync.settings import Settings
 
 # 3.5.0 closed 33 holes, among them several by which a peer leaves its module; and `auth digest` came with it.
 LEAST_VERSION = (3, 5, 0)
+LEAST_TUNNEL_VERSION = (5, 60)
 _FEATURES = {
     "ACLs": "ACLs",
     "xattrs": "extended attributes",
@@ -50,4 +52,19 @@ async def probe(settings: Settings, host: Host) -> tuple[Missing, ...]:
         return (Missing(f"the program {settings.program}", "install the package rsync, 3.5.0 or later"),)
     except SystemCommandError as reason:
         return (Missing(f"a working {settings.program} ({reason})", "install the package rsync, 3.5.0 or later"),)
-    return judge(done.stdout)
+    return (*judge(done.stdout), *await _probe_tunnel(settings, host))
+
+
+async def _probe_tunnel(settings: Settings, host: Host) -> tuple[Missing, ...]:
+    missing = Missing(f"the program {settings.tls_program}", "install the package stunnel4, 5.60 or later")
+    try:
+        done = await host.commands.run([settings.tls_program, "-version"], timeout_s=10)
+    except (UnavailableError, SystemCommandError):
+        return (missing,)
+    return () if judge_tunnel(done.stderr) else (missing,)
+
+
+def judge_tunnel(version_report: str) -> bool:
+    """Whether stunnel is of a version with TLS 1.3 and `sslVersionMin`, from what `stunnel -version` prints."""
+    match = re.search(r"stunnel (\d+)\.(\d+) on ", version_report)
+    return match is not None and (int(match[1]), int(match[2])) >= LEAST_TUNNEL_VERSION

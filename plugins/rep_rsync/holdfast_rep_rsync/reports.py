@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from holdfast.errors import VerificationError
+from holdfast.hooks.copying import CopyAction, CopyChange, CopyPreview
 from holdfast.hooks.replication import CopyProgress, CopyResult, RemoteReplica
 
 _PROGRESS = re.compile(r"\s*(\d+)\s+(\d+)%\s+\S+/s\s+\S+(?:\s+\(xfr#\d+, (?:to|ir)-chk=(\d+)/(\d+)\))?\s*\Z")
@@ -33,22 +34,45 @@ def read_progress(line: str) -> CopyProgress | None:
     return CopyProgress(sent_bytes=int(sent), percent=float(percent), text=text)
 
 
+def is_statistic(line: str) -> bool:
+    """Whether a line is one of `--info=stats2`."""
+    match = _STATISTIC.match(line)
+    return match is not None and (match[1] in _STATISTICS or match[1] in _PREVIEWED)
+
+
 def read_statistics(lines: Iterable[str]) -> CopyResult:
     """Read the lines of `--info=stats2`. Raises VerificationError if one is missing: the run's end is then unknown."""
+    return CopyResult(**_read_numbers(lines, _STATISTICS))
+
+
+def _read_numbers(lines: Iterable[str], wanted: Mapping[str, str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in lines:
         match = _STATISTIC.match(line)
-        if match is not None and match[1] in _STATISTICS:
-            found[_STATISTICS[match[1]]] = int(match[2])
-    if missing := [label for label, name in _STATISTICS.items() if name not in found]:
+        if match is not None and match[1] in wanted:
+            found[wanted[match[1]]] = int(match[2])
+    if missing := [label for label, name in wanted.items() if name not in found]:
         raise VerificationError(f"rsync did not report what it did: {', '.join(missing)} missing")
-    return CopyResult(**found)
+    return found
 
 
 def read_listing(lines: Iterable[str]) -> tuple[RemoteReplica, ...]:
     """Read a module list, `%-15s\\t%s` a line. Lines without a tab are a greeting (motd)."""
     pairs = (line.split("\t", 1) for line in lines if "\t" in line)
-    return tuple(RemoteReplica(name=name.rstrip(" "), comment=comment) for name, comment in pairs)
+    return tuple(_read_module(name.rstrip(" "), comment) for name, comment in pairs)
+
+
+def limit_words(bandwidth_bytes_s: int) -> str:
+    """How an agent tells the limit of a replica share, at the end of its comment."""
+    return f"; at most {bandwidth_bytes_s} bytes a second"
+
+
+_LIMIT = re.compile(r"; at most ([1-9]\d{0,18}) bytes a second\Z")
+
+
+def _read_module(name: str, comment: str) -> RemoteReplica:
+    match = _LIMIT.search(comment)
+    return RemoteReplica(name, comment, int(match[1]) if match else None)
 
 
 def unescape(name: str) -> str:
@@ -67,6 +91,37 @@ class Difference:
 
     path: str
     text: str
+
+
+_PREVIEWED = {
+    "Number of files": "files_considered",
+    "Number of created files": "files_created",
+    "Number of deleted files": "files_deleted",
+    "Number of regular files transferred": "files_sent",
+    "Total transferred file size": "to_send_bytes",
+}
+_AHEAD = re.compile(r"(.{11}) (\d+) (.+)\Z", re.DOTALL)
+
+
+def read_change(line: str) -> CopyChange | None:
+    """Read a line of `--out-format='%i %l %n'`; None if it is something else, or changes nothing."""
+    match = _AHEAD.match(line)
+    if match is None:
+        return None
+    itemized, size, name = match.groups()
+    path = unescape(name).removesuffix("/")
+    if itemized == "*deleting  ":
+        return CopyChange(CopyAction.DELETE, path, None)
+    if _ITEMIZED.match(itemized) is None or not itemized[2:].strip(". "):
+        return None
+    if itemized[0] == "<" and itemized[1] == "f":
+        return CopyChange(CopyAction.SEND, path, int(size))
+    return CopyChange(CopyAction.UPDATE, path, None)
+
+
+def read_preview(lines: Iterable[str], changes: tuple[CopyChange, ...], *, is_whole: bool) -> CopyPreview:
+    """Read the lines of `--info=stats2` of a dry run. Raises VerificationError if one is missing."""
+    return CopyPreview(**_read_numbers(lines, _PREVIEWED), changes=changes, is_whole=is_whole)
 
 
 SURPLUS = "is only in the replica"

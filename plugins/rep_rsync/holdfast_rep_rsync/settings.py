@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema, fields, post_load
-from marshmallow.validate import Length, Range
+from marshmallow.validate import Length, Range, Regexp
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class Settings:
     """
 
     program: str = "rsync"
+    tls_program: str = "stunnel"
     connect_timeout_s: int = 10
     io_timeout_s: int = 120
     agent_io_timeout_s: int = 600
+    dead_peer_s: int = 60
     agent_start_timeout_s: float = 5.0
     busy_wait_s: float = 15.0
     restart_delay_s: float = 0.2
@@ -41,12 +43,22 @@ class SettingsSchema(Schema):
         validate=Length(min=1),
         metadata={"description": "The rsync program, a name or an absolute path."},
     )
+    tls_program = fields.String(
+        load_default=Settings.tls_program,
+        validate=[Length(min=1), Regexp(r"[A-Za-z0-9/._-]+\Z")],
+        metadata={"description": "The stunnel program, a name or an absolute path."},
+    )
     connect_timeout_s = _seconds(Settings.connect_timeout_s, "How long an agent may take to accept a connection.")
     io_timeout_s = _seconds(
         Settings.io_timeout_s, "A copy whose other side was silent for so long has failed: the agent is unreachable."
     )
     agent_io_timeout_s = _seconds(
         Settings.agent_io_timeout_s, "An agent drops a source that was silent for so long, and frees its replica share."
+    )
+    dead_peer_s = _seconds(
+        Settings.dead_peer_s,
+        "A peer whose machine or line went silent is given up after so long where what crosses is encrypted.",
+        least=6,
     )
     agent_start_timeout_s = _seconds(
         Settings.agent_start_timeout_s, "How long an agent may take from its start to its first answer.", least=0.1

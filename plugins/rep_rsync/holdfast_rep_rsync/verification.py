@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.errors import InvalidError, Reason
-from holdfast_rep_rsync.reports import SURPLUS, Difference, read_difference
+from holdfast_rep_rsync.reports import Difference, read_difference
 
 _REPORT = ("--dry-run", "--out-format=%i %n")
 
 
-def metadata_options(deleting: tuple[str, ...]) -> tuple[str, ...]:
+def metadata_options(rules: tuple[str, ...]) -> tuple[str, ...]:
     """Options that report every path whose attributes differ or that only one side has, and change nothing."""
-    return (*_REPORT, *deleting)
+    return (*_REPORT, *rules)
 
 
-def checksum_options(names_file: Path) -> tuple[str, ...]:
+def checksum_options(names_file: Path, filters: tuple[str, ...]) -> tuple[str, ...]:
     """Options that report each named path whose content or attributes differ, and change nothing."""
-    return (*_REPORT, "--checksum", "--from0", f"--files-from={names_file}")
+    return (*_REPORT, *filters, "--checksum", "--from0", f"--files-from={names_file}")
 
 
 def encode_sample(sample: Iterable[str]) -> bytes:
@@ -51,9 +52,14 @@ def lull_s(source: str, sample: Iterable[str], bytes_per_s: int) -> int:
     return largest // bytes_per_s
 
 
-def has_surplus(lines: Iterable[str]) -> bool:
-    """Whether a pass found a path that only the replica has."""
-    return any(difference is not None and difference.text == SURPLUS for difference in map(read_difference, lines))
+def whole_lull_s(source: str, bytes_per_s: int) -> int:
+    """The same for all files: the sender reads them before it lists them, and the destination may be as slow."""
+    total = 0
+    for directory, _, names in os.walk(source):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(directory, name).lstat().st_size
+    return 2 * total // bytes_per_s
 
 
 def describe(*passes: Iterable[str]) -> tuple[str, ...]:

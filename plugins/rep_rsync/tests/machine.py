@@ -20,10 +20,10 @@ from holdfast.hooks.replication import AgentSpec, CopyResult, CopyRun, ReplicaSh
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
+from holdfast.system.processes import Process, find
 from holdfast.testing.ports import free_port
 from holdfast.values import Secret
 from holdfast_rep_rsync.driver import RsyncDriver, open_driver
-from holdfast_rep_rsync.processes import Process, find
 from holdfast_rep_rsync.settings import Settings
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -55,6 +55,9 @@ def unreadable(path: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(path)], check=True)
+
+
+FROZEN_BYTES_S = 24 << 20
 
 
 @dataclass
@@ -107,17 +110,31 @@ class Machine:
     def connections(self) -> list[int]:
         return [p.pid for p in self.processes() if not p.is_leader and "--daemon" in p.argv]
 
+    def processes_with(self, text: str) -> list[int]:
+        """Every process that names our run directory and has this in its command line."""
+        ours = str(self.run_dir)
+        return [p.pid for p in find(KernelFs(), lambda argv: ours in " ".join(argv) and text in " ".join(argv))]
+
+    def connections_of_any_kind(self) -> list[int]:
+        """Those of an encrypted agent, too: stunnel starts them in its own process group or not."""
+        return [p.pid for p in self.processes() if p.argv[1] == "--server" or p.pid in self.connections()]
+
     def clients(self) -> list[int]:
         return [p.pid for p in self.processes() if "--daemon" not in p.argv]
 
     async def run_rsync(self, *arguments: str) -> int:
         """Run rsync as anybody who knows the password could; return its exit code."""
+        return (await self.try_rsync(*arguments))[0]
+
+    async def try_rsync(self, *arguments: str) -> tuple[int, str]:
+        """The same, with what it said."""
         password = self.directory / "password"
         password.touch(mode=0o600)
         password.write_text("right\n")
         argv = ["rsync", f"--password-file={password}", *arguments]
-        process = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.DEVNULL)
-        return await process.wait()
+        process = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.PIPE)
+        _, told = await process.communicate()
+        return process.returncode or 0, told.decode(errors="replace")
 
     @contextlib.asynccontextmanager
     async def stand_in(self, what: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -143,7 +160,9 @@ class Machine:
     ) -> AsyncIterator[asyncio.Task[CopyResult]]:
         """A copy of the file `a large`, one side of it frozen in the middle as long as the context lasts."""
         replica = self.replica
-        copying = asyncio.create_task(self.copy(driver))
+        # Not as fast as it can be: on a busy machine it would be over before anybody looks.
+        slow = replace(self.run, options=replace(self.run.options, bandwidth_bytes_s=FROZEN_BYTES_S))
+        copying = asyncio.create_task(driver.copy(slow, lambda progress: None))
         # A temporary file: the lists were exchanged, and content flows.
         await wait_until(lambda: any(p.name.startswith(".a large.") for p in replica.iterdir()), within_s=10)
         frozen = self.clients() if is_sender_frozen else self.connections()

@@ -14,6 +14,7 @@ from holdfast.hooks.replication import AgentSpec
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.ports import free_port
 from holdfast.testing.trees import differences, read_tree
+from holdfast_rep_rsync.options import PARTIAL
 from plugins.rep_rsync.tests.machine import Machine, unreadable, wait_until
 
 # More than what sockets and rsync keep between the two sides.
@@ -23,6 +24,13 @@ LARGE_BYTES = 24 << 20
 def make_large_source(machine: Machine) -> None:
     (machine.source / "a large").write_bytes(os.urandom(1 << 20) * (LARGE_BYTES >> 20))
     (machine.source / "z small").write_bytes(b"small")
+
+
+def kept_aside(machine: Machine) -> list[str]:
+    """What of files is kept for the next copy; a temporary file beside it would be none of it."""
+    hidden = [path.name for path in machine.replica.iterdir() if path.name.startswith(".")]
+    assert hidden == [PARTIAL]
+    return [path.name for path in (machine.replica / PARTIAL).iterdir()]
 
 
 def assert_equal(machine: Machine) -> None:
@@ -76,9 +84,12 @@ async def test_stopping_the_agent_ends_the_copies_it_accepts(machine: Machine) -
         async with asyncio.timeout(10):
             await driver.stop_agent()
         assert not any("--daemon" in process.argv for process in machine.processes())
-        assert [path.name for path in machine.replica.iterdir() if path.name.startswith(".")] == []
+        assert kept_aside(machine) == ["a large"]
     with pytest.raises(UnavailableError):
         await copying
+    await driver.start_agent(machine.spec, (machine.share,))
+    await machine.copy(driver)
+    assert_equal(machine)
 
 
 async def test_a_cancelled_copy_leaves_no_process_and_no_password(machine: Machine) -> None:
@@ -93,7 +104,23 @@ async def test_a_cancelled_copy_leaves_no_process_and_no_password(machine: Machi
         assert machine.clients() == []
         assert list((machine.run_dir / "runs").iterdir()) == []
     await wait_until(lambda: machine.connections() == [], within_s=5)
-    assert [path.name for path in machine.replica.iterdir() if path.name.startswith(".")] == []
+    assert kept_aside(machine) == ["a large"]
+    await machine.copy(driver)
+    assert_equal(machine)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+async def test_what_a_source_calls_as_what_is_kept_aside_is_not_copied_and_told_as_missing(
+    machine: Machine, kind: str
+) -> None:
+    (machine.source / "file").write_bytes(b"x")
+    path = machine.source / PARTIAL
+    path.write_bytes(b"x") if kind == "file" else path.mkdir()
+    driver = await machine.open()
+    await driver.start_agent(machine.spec, (machine.share,))
+    await machine.copy(driver)
+    assert [path.name for path in machine.replica.iterdir()] == ["file"]
+    assert await driver.verify(machine.run, sample=()) == (f"{PARTIAL} is not in the replica",)
 
 
 async def test_no_password_is_in_a_command_line_or_an_environment(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from marshmallow import ValidationError
 from holdfast.errors import InvalidError, SystemCommandError, UnavailableError
 from holdfast.hooks.base import CONTRACT
 from holdfast.hooks.replication import ReplicaShare
+from holdfast.system import processes
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
 from holdfast.values import Secret
-from holdfast_rep_rsync import configuration, processes, verification
+from holdfast_rep_rsync import configuration, listening, verification
 from holdfast_rep_rsync.agent import log_reasons
 from holdfast_rep_rsync.plugin import Plugin
-from holdfast_rep_rsync.probe import judge, probe
+from holdfast_rep_rsync.probe import judge, judge_tunnel, probe
 from holdfast_rep_rsync.settings import Settings, SettingsSchema
 
 SHARE = ReplicaShare("docs", "/srv/docs", "copier", Secret("pass word"), ("10.0.0.1", "10.0.0.2"))
@@ -30,6 +32,9 @@ def render(*shares: ReplicaShare) -> str:
         log_file=Path("/run/x/log"),
         secrets_directory=Path("/run/x/secrets"),
         lock_directory=Path("/run/x/locks"),
+        notes=configuration.NotePlaces(
+            Path("/var/x/my notes"), Path("/run/x/nothing"), Path("/var/x/untouched"), Path("/run/x/facts")
+        ),
         agent_io_timeout_s=600,
     )
 
@@ -39,9 +44,44 @@ def test_a_replica_share_becomes_a_module_with_secrets_of_its_own() -> None:
         "[docs]\n"
         "path = /srv/docs\n"
         "comment = Holdfast replica share\n"
+        "pre-xfer exec = /usr/bin/rm -f /var/x/untouched/docs /run/x/facts/docs/ended && /usr/bin/sync /var/x/untouched"
+        ' && /usr/bin/sync -f "$RSYNC_MODULE_PATH"\n'
+        'post-xfer exec = umask 077; echo "$RSYNC_EXIT_STATUS" >/run/x/facts/docs/.ended'
+        " && /usr/bin/mv /run/x/facts/docs/.ended /run/x/facts/docs/ended\n"
         "auth users = copier\n"
         "secrets file = /run/x/secrets/docs\n"
         "lock file = /run/x/locks/docs\n"
+        "hosts allow = 10.0.0.1 10.0.0.2\n"
+        "hosts deny = *\n"
+        "\n"
+        "[docs+note]\n"
+        "path = /run/x/nothing\n"
+        "list = no\n"
+        "read only = yes\n"
+        "write only = no\n"
+        "refuse options = * !dirs !timeout !ignore-missing-args\n"
+        'pre-xfer exec = umask 077; printf %s "$RSYNC_REQUEST" | /usr/bin/head -c 512 '
+        ">'/var/x/my notes/docs.new' && /usr/bin/mv '/var/x/my notes/docs.new' '/var/x/my notes/docs'"
+        " && : >/var/x/untouched/docs\n"
+        "auth users = copier\n"
+        "secrets file = /run/x/secrets/docs\n"
+        "lock file = /run/x/locks/docs+note\n"
+        "hosts allow = 10.0.0.1 10.0.0.2\n"
+        "hosts deny = *\n"
+        "\n"
+        "[docs+facts]\n"
+        "path = /run/x/facts/docs\n"
+        "list = no\n"
+        "read only = yes\n"
+        "write only = no\n"
+        "refuse options = * !timeout\n"
+        "pre-xfer exec = umask 077; { /usr/bin/df --block-size=1 --output=size,avail /srv/docs"
+        " && /usr/bin/date --utc --iso-8601=ns && { /usr/bin/cat /run/x/facts/docs/ended 2>/dev/null || :; }; }"
+        " >/run/x/facts/docs/.new"
+        " && /usr/bin/mv /run/x/facts/docs/.new /run/x/facts/docs/facts\n"
+        "auth users = copier\n"
+        "secrets file = /run/x/secrets/docs\n"
+        "lock file = /run/x/locks/docs+facts\n"
         "hosts allow = 10.0.0.1 10.0.0.2\n"
         "hosts deny = *\n"
     )
@@ -49,7 +89,9 @@ def test_a_replica_share_becomes_a_module_with_secrets_of_its_own() -> None:
 
 def test_no_secret_is_in_the_configuration() -> None:
     assert "pass word" not in render(SHARE)
-    assert configuration.render_secrets(SHARE) == b"copier:pass word\n"
+    assert configuration.modules(SHARE) == {"docs": b"copier:pass word\n"}
+    rotated = replace(SHARE, former_password=Secret("old"))
+    assert configuration.modules(rotated) == {"docs": b"copier:pass word\n", "docs+former": b"copier:old\n"}
 
 
 def test_a_share_without_allowed_sources_lets_nobody_in() -> None:
@@ -166,6 +208,30 @@ async def test_the_probe_never_raises(tmp_path: Path, failure: Exception) -> Non
     assert len(await probe(Settings(), host)) == 1
 
 
+async def test_the_probe_asks_for_stunnel_too(tmp_path: Path) -> None:
+    def script(argv: tuple[str, ...], secret_input: bytes | None) -> Answer | None:
+        if argv[0] != "rsync":
+            raise UnavailableError("not installed")
+        return Answer(json.dumps(REPORT))
+
+    missing = await probe(Settings(), make_host(tmp_path, commands=ScriptedCommands(script)))
+    assert [item.what for item in missing] == ["the program stunnel"]
+
+
+@pytest.mark.parametrize(
+    ("report", "is_enough"),
+    [
+        ("Initializing inetd mode configuration\nstunnel 5.68 on x86_64-pc-linux-gnu platform\n", True),
+        ("stunnel 6.0 on x", True),
+        ("stunnel 5.50 on x", False),
+        ("usage: stunnel", False),
+        ("", False),
+    ],
+)
+def test_an_old_stunnel_is_not_enough(report: str, is_enough: bool) -> None:
+    assert judge_tunnel(report) is is_enough
+
+
 def test_the_settings_have_defaults_and_refuse_the_unknown() -> None:
     assert SettingsSchema().load({}) == Settings()
     for wrong in ({"progam": "rsync"}, {"io_timeout_s": 0}, {"program": ""}, {"busy_wait_s": -1}):
@@ -197,8 +263,8 @@ TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 
 
 def test_a_listening_socket_is_found_in_the_kernel_s_table() -> None:
-    assert list(processes.listening_sockets(TCP, 0x4929)) == ["socket:[4711]"]
-    assert list(processes.listening_sockets(TCP, 23)) == []
+    assert list(listening.listening_sockets(TCP, 0x4929)) == ["socket:[4711]"]
+    assert list(listening.listening_sockets(TCP, 23)) == []
 
 
 def test_a_process_is_found_by_its_command_line(tmp_path: Path) -> None:
