@@ -1,0 +1,1 @@
+"""Holdfast plugin: shares over NFS with the kernel's server."""

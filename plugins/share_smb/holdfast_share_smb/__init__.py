@@ -1,0 +1,1 @@
+"""Holdfast plugin: shares over SMB with Samba."""
