@@ -18,6 +18,7 @@ from holdfast.errors import (
 from holdfast.system.command import Commands, RunningCommand
 from holdfast_rep_block import configuration
 from holdfast_rep_block.events import Picture
+from holdfast_rep_block.looks import ALL, Looks
 
 # A command may wait in the kernel: for the fence handler (a few seconds, see fence_helper.py), for a ping.
 COMMAND_S = 20.0
@@ -91,6 +92,7 @@ class Drbdsetup:
     def __init__(self, commands: Commands, program: str) -> None:
         self._commands = commands
         self._program = program
+        self._looks = Looks(self._look)
 
     async def run(self, *words: str, timeout_s: float = COMMAND_S) -> str:
         """Run one subcommand and return what it printed."""
@@ -103,9 +105,12 @@ class Drbdsetup:
             raise translated from reason
         return done.stdout
 
-    async def picture(self, name: str = "all") -> Picture:
-        """Read the state of one resource, or of all."""
-        words = [] if name == "all" else [name]
+    async def picture(self, name: str = ALL) -> Picture:
+        """Read the state of one resource, or of all, as it is at some moment from now on."""
+        return await self._looks.picture(name)
+
+    async def _look(self, name: str) -> Picture:
+        words = [] if name == ALL else [name]
         text = await self.run("events2", *words, "--now", "--statistics")
         return Picture(text.splitlines())
 

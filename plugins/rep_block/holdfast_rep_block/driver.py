@@ -137,9 +137,10 @@ class DrbdMirrors(MirrorDriver):
     ) -> int:
         """See MirrorDriver."""
         path = self._host.kernel.path(device)
-        size_bytes = await thin.empty(path, self._host.commands)
-        if size_bytes is not None:
-            return size_bytes
+        if not thin.lies_on_no_pool(path, self._host.kernel):
+            size_bytes = await thin.empty(path, self._host.commands)
+            if size_bytes is not None:
+                return size_bytes
         pace = Pace(self._host.clock, most_s, limit_bytes_s)
         return await zero_device(path, pace, done_bytes=done_bytes)
 

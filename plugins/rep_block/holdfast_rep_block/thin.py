@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.system.command import Commands
+from holdfast.system.kernelfs import KernelFs
 from holdfast_rep_block.zeroing import finish, open_exclusively
 
 # linux/fs.h: _IO(0x12, 119).
@@ -39,6 +40,19 @@ def mapped_sectors(status: str) -> int | None:
     lines = status.splitlines()
     words = lines[0].split() if len(lines) == 1 else []
     return int(words[3]) if words[2:3] == ["thin"] and words[3].isdecimal() else None
+
+
+def lies_on_no_pool(path: Path, kernel: KernelFs) -> bool:
+    """Whether a block device surely is not thin, by what it lies on; asking dmsetup costs a process in each turn.
+
+    A thin volume lies on its pool, a device of the device mapper as it is itself (dm-thin.c, thin_ctr; what lies below
+    is in `slaves`: block/holder.c, bd_link_disk_holder). False: it may be thin, or is not there.
+    """
+    number = path.stat().st_rdev if path.exists() else 0
+    device = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    if not kernel.exists(device):
+        return False
+    return not any(kernel.exists(f"{device}/slaves/{name}/dm") for name in kernel.names(f"{device}/slaves"))
 
 
 async def empty(path: Path, commands: Commands, *, discard: DiscardRange = discard_range) -> int | None:

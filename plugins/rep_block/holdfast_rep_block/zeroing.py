@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from collections.abc import Callable, Coroutine
@@ -31,6 +32,8 @@ _PIECES_A_SECOND = 8
 
 SAMPLES = 64
 SAMPLE_BYTES = 64 * 1024
+# What a read past the page cache is aligned to: no device has larger blocks.
+_BLOCK_BYTES = 4096
 
 ZeroRange = Callable[[int, int, int], None]
 """Zero `length` bytes of an open device at `offset`: (descriptor, offset, length)."""
@@ -139,10 +142,15 @@ def open_exclusively(path: Path) -> int:
 
 
 def _verify(path: Path, descriptor: int, start: int, end: int) -> None:
-    """Read samples spread evenly, the first and the last bytes among them."""
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    """Read samples spread evenly, the first and the last bytes among them; from the device, past the page cache."""
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
     span = max(0, end - start - SAMPLE_BYTES)
-    for offset in sorted({start + span * index // (SAMPLES - 1) for index in range(SAMPLES)}):
-        found = os.pread(descriptor, min(SAMPLE_BYTES, end - offset), offset)
-        if found.strip(b"\0"):
-            raise VerificationError(f"{path} does not read zero near byte {offset} after it was zeroed")
+    places = {start + span * index // (SAMPLES - 1) // _BLOCK_BYTES * _BLOCK_BYTES for index in range(SAMPLES)}
+    # Each may lie nearly a block earlier for that: a sample is as much longer, so that the last one reaches the end.
+    with mmap.mmap(-1, SAMPLE_BYTES + _BLOCK_BYTES) as buffer, memoryview(buffer) as room:
+        for offset in sorted(places):
+            length = min(len(room), end - offset)
+            with room[:length] as sample:
+                found = os.preadv(descriptor, [sample], offset)
+            if found < length or buffer[:length] != bytes(length):
+                raise VerificationError(f"{path} does not read zero near byte {offset} after it was zeroed")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import NotFoundError
+from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.fakes import Answer, ScriptedCommands
-from holdfast_rep_block.thin import empty, mapped_sectors
+from holdfast_rep_block.thin import empty, lies_on_no_pool, mapped_sectors
 
 SIZE = 1024 * 1024
 
@@ -94,3 +95,30 @@ async def test_an_error_of_the_device_is_told(device: Path) -> None:
 async def test_a_volume_that_went_away_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         await empty(tmp_path / "absent", saying(Answer("0 2048 thin 0 -\n")), discard=blank)
+
+
+@pytest.mark.parametrize(
+    ("below", "is_not_thin"),
+    [
+        (None, True),  # a whole disk
+        ([], True),
+        (["vda"], True),  # a thick volume
+        (["dm-3/dm"], False),  # a thin one, or one over encrypted disks: to be asked
+        (["vda", "dm-3/dm"], False),
+    ],
+)
+def test_what_lies_on_no_device_of_the_mapper_is_not_thin(
+    tmp_path: Path, below: list[str] | None, is_not_thin: bool
+) -> None:
+    # The null device's number stands for the volume's.
+    sysfs = tmp_path / "sys/dev/block/1:3"
+    sysfs.mkdir(parents=True)
+    for name in below or []:
+        (sysfs / "slaves" / name).mkdir(parents=True)
+    assert lies_on_no_pool(Path("/dev/null"), KernelFs(tmp_path)) is is_not_thin
+
+
+@pytest.mark.parametrize("name", ["absent", "device"])
+def test_what_the_kernel_has_no_block_device_for_is_to_be_asked(tmp_path: Path, device: Path, name: str) -> None:
+    (tmp_path / "sys/dev/block").mkdir(parents=True)
+    assert not lies_on_no_pool(device.with_name(name), KernelFs(tmp_path))

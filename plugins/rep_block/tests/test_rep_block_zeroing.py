@@ -113,6 +113,20 @@ async def test_a_device_that_only_pretends_is_found_out(device: Device, pace: Pa
         await zero_device(device.path, pace, zero=forget_the_last_piece)
 
 
+@pytest.mark.parametrize("place", [0, 5_150_000, SIZE - 1])
+async def test_a_byte_that_was_left_where_a_sample_is_read_is_found_out(device: Device, pace: Pace, place: int) -> None:
+    def leave_one(descriptor: int, offset: int, length: int) -> None:
+        device.zero(descriptor, offset, length)
+        os.pwrite(descriptor, b"\1", place)
+
+    with pytest.raises(VerificationError):
+        await zero_device(device.path, pace, zero=leave_one)
+
+
+async def test_what_lies_before_or_behind_a_range_is_no_matter(device: Device, pace: Pace) -> None:
+    assert await zero_device(device.path, pace, start_bytes=4096, end_bytes=8 * MIB, zero=device.zero) == 8 * MIB - 4096
+
+
 @pytest.mark.parametrize("most_s", [0.0, 1.5])
 async def test_when_its_time_is_over_it_tells_only_what_was_flushed(
     device: Device, clock: SteppingClock, most_s: float
