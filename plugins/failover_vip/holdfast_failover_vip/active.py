@@ -87,7 +87,9 @@ def _isolation(view: GroupView, timers: Timers) -> Step | None:
         sentence = f"{view.node} freezes {view.plan.name}: {view.partner} is silent on all links for {net.silent_ms} ms"
         return Step(S.FROZEN, (*drops, LeavePeer()), sentence)
     if drops:
-        sentence = f"{view.node} drops the address of {view.plan.name}: it hears neither its partner nor the ping node"
+        sentence = (
+            f"{view.node} drops the address of {view.plan.name}: it hears neither its partner nor {net.ping.voice}"
+        )
         return Step(view.state, drops, sentence)
     if net.silent_ms >= timers.isolated_ms:
         return Step(view.state)
@@ -118,6 +120,8 @@ def _handover(view: GroupView, timers: Timers) -> Step | None:
         return None
     if peer.state not in (S.STANDBY_OK, S.STANDBY_NOT) or peer.revision != view.plan.revision:
         return None
+    if view.partner in view.in_maintenance:
+        return None
     if view.switch_to == view.partner and mirror.is_in_sync and peer.state is S.STANDBY_OK:
         why = "a person asked for it"
     elif not view.may_retry:
@@ -131,7 +135,7 @@ def _handover(view: GroupView, timers: Timers) -> Step | None:
         and net.ping.silent_ms is not None
         and net.ping.silent_ms >= timers.client_lost_ms
     ):
-        why = f"it lost the ping node {net.ping.silent_ms} ms ago, which {view.partner} reaches"
+        why = f"it lost {net.ping.voice} {net.ping.silent_ms} ms ago, which {view.partner} reaches"
     else:
         return None
     sentence = f"{view.node} hands {view.plan.name} over to {view.partner}: {why}"
@@ -148,10 +152,16 @@ def decide_frozen(view: GroupView, timers: Timers) -> Step:
         drops = (DropAddress(),)
     if not view.fence_pending:
         # Left the peer, or found frozen: without the kernel's question only the connection's return ends it.
-        # It comes within milliseconds; what has not come after a second was lost with an earlier monitor.
-        idle = mirror.is_fresh and mirror.connection is ConnectionState.STANDALONE
-        is_forgotten = idle and view.since_ms >= timers.reconnect_ms
-        if is_forgotten and net.is_heard and view.may_connect and not _is_promoting(view):
+        # It comes within milliseconds; what has not come after a second was lost with an earlier monitor, or with
+        # the kernel's helper.
+        is_forgotten = mirror.is_fresh and view.since_ms >= timers.reconnect_ms
+        is_connecting = mirror.connection is ConnectionState.CONNECTING
+        if is_forgotten and is_connecting and mirror.disk is DiskState.UP_TO_DATE:
+            # The kernel asks at the end of every connection, be there one or not (drbd_receiver.c:conn_disconnect);
+            # without its disk it does not, and waits for the partner's.
+            return Step(S.FROZEN, (*drops, LeavePeer()))
+        idle = is_forgotten and mirror.connection is ConnectionState.STANDALONE
+        if idle and net.is_heard and view.may_connect and not _is_promoting(view):
             return Step(S.FROZEN, (*drops, Connect()))
         return Step(S.FROZEN, drops)
     if view.fence_say is not None and view.fence_say.verdict in (Verdict.OUTDATED, Verdict.INCONSISTENT):
@@ -165,15 +175,17 @@ def decide_frozen(view: GroupView, timers: Timers) -> Step:
         return Step(S.FROZEN, (*drops, AskPeer()))
     dead_ms = timers.unsteady_dead_ms if net.is_flapping else timers.dead_ms
     is_dead = net.silent_ms >= dead_ms and net.is_probed and net.links > 0
-    if is_dead and net.ping.is_continuous and not address_is_claimed(view, timers):
+    # Not since its last sign of life only: in a gap earlier in this freeze the partner may have taken over, and served.
+    was_never_alone = net.ping.is_continuous and net.ping.run_ms >= view.since_ms
+    if is_dead and was_never_alone and not address_is_claimed(view, timers):
         sentence = (
             f"{view.node} goes on with {name} alone: {view.partner} is silent on all {net.links} links for "
-            f"{net.silent_ms} ms while the ping node answered without a gap"
+            f"{net.silent_ms} ms while {net.ping.voice} answered without a gap"
         )
         return Step(S.FROZEN, (Answer(FenceAnswer.PEER_UNREACHABLE),), sentence)
     if drops:
         sentence = (
-            f"{view.node} drops the address of {name}: frozen, and it hears neither its partner nor the ping node"
+            f"{view.node} drops the address of {name}: frozen, and it hears neither its partner nor {net.ping.voice}"
         )
         return Step(S.FROZEN, drops, sentence)
     return Step(S.FROZEN)

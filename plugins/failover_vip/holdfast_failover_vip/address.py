@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -23,7 +24,12 @@ _log = logging.getLogger(__name__)
 ANNOUNCE_AT_S = (0.05, 0.15, 0.5, 2.0, 5.0)
 """After the one at once; one announcement alone is lost too easily."""
 ANNOUNCE_EVERY_S = 60.0
+SILENT_S = 120.0
+"""As long as the kernel repeats the last words of connections that were closed."""
 _NODAD = 0x02
+_FOR_EVER = 0xFFFFFFFF
+_TO_BLACKHOLE = 6
+_PRIORITY = 100
 _GONE = (errno.EADDRNOTAVAIL, errno.ENODEV)
 
 _T = TypeVar("_T")
@@ -43,11 +49,14 @@ class VirtualAddresses:
         self._arp: ArpSender | None = None
         self._lock = asyncio.Lock()
         self._announcer: asyncio.Task[None] | None = None
+        self._silence: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
         """Open the sockets now, so that the first `raise_` need not; may be repeated and may be left out."""
         self._arp = self._arp or ArpSender()
         await self.any_is_up()
+        if self._silence is None:
+            await self._end_silence()
 
     async def raise_(self) -> None:
         """Add what is missing, read it back, announce all at once and go on announcing.
@@ -55,6 +64,7 @@ class VirtualAddresses:
         Raises UnavailableError if an interface is missing or the kernel refuses; VerificationError if an address is
         not there afterwards. What was added until then stays: `drop` removes it.
         """
+        await self._end_silence()
         for wanted in self._addresses:
             await self._add(wanted)
         if missing := [a.address for a in self._addresses if not await self._instances(a)]:
@@ -67,6 +77,7 @@ class VirtualAddresses:
         Raises UnavailableError if the kernel refuses; VerificationError if an address is still there.
         """
         await self._stop_announcing()
+        await self._be_silent()
         for wanted in self._addresses:
             # Someone may have added it with a prefix of their own: that would serve clients just as well.
             for index, prefix_length in await self._instances(wanted):
@@ -98,10 +109,49 @@ class VirtualAddresses:
     async def close(self) -> None:
         """Stop tasks and close sockets; the addresses stay as they are."""
         await self._stop_announcing()
+        if self._silence is not None:
+            with contextlib.suppress(UnavailableError):
+                await self._end_silence()
         self._forget_route()
         if self._arp is not None:
             self._arp.close()
             self._arp = None
+
+    async def _be_silent(self) -> None:
+        """Let nothing more out that comes from the IPv6 addresses that are up, and end that in a while.
+
+        Of a removed IPv4 address the kernel sends nothing. Of one of IPv6 it does: clients would be told that their
+        connection ends while nobody has the address yet, and lose a second or more.
+        """
+        silenced = [w for w in self._addresses if ip_address(w.address).version == 6 and await self._instances(w)]
+        for wanted in silenced:
+            try:
+                await self._change_rule("add", wanted)
+            except NetlinkError as reason:
+                if reason.code != errno.EEXIST:
+                    _log.warning("clients of %s may be told that it goes: %s", wanted.address, reason)
+        if silenced and self._silence is None:
+            self._silence = asyncio.create_task(self._keep_silence(), name="silence of addresses")
+
+    async def _keep_silence(self) -> None:
+        await asyncio.sleep(SILENT_S)
+        self._silence = None
+        await self._end_silence()
+
+    async def _end_silence(self) -> None:
+        """Also one that a former monitor left, which must not outlast the return of its address."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        for wanted in self._addresses:
+            if ip_address(wanted.address).version == 6:
+                with contextlib.suppress(NetlinkError):  # there is none
+                    await self._change_rule("del", wanted)
+
+    async def _change_rule(self, command: str, wanted: VirtualAddress) -> None:
+        """A routing rule: what comes from this address leads nowhere."""
+        rule = {"family": socket.AF_INET6, "src": str(ip_address(wanted.address)), "src_len": 128}
+        await self._ask(lambda route: route.rule(command, **rule, action=_TO_BLACKHOLE, priority=_PRIORITY))
 
     def _announce_once(self) -> None:
         for wanted in self._addresses:
@@ -142,6 +192,9 @@ class VirtualAddresses:
             request["family"] = socket.AF_INET6
             # Detecting duplicates takes the kernel about a second; the partner was fenced instead.
             request["flags"] = _NODAD
+            # Clients reach a deprecated address as any other, but the kernel takes it for no source of its own
+            # (RFC 6724, section 5, rule 3); the length of the prefix tells it nothing there.
+            request |= {"preferred_lft": 0, "valid_lft": _FOR_EVER}
         try:
             await self._ask(lambda route: route.addr("add", **request))
         except NetlinkError as reason:

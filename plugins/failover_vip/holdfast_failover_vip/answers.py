@@ -22,6 +22,14 @@ def answer_fence(state: GroupState, record: Record, mirror: MirrorFacts, asked_e
         return FenceSay(Verdict.PRIMARY, record.held_epoch)
     if record.held_epoch > asked_epoch:
         return FenceSay(Verdict.NEWER, record.held_epoch)
+    if (
+        mirror.disk is DiskState.UP_TO_DATE
+        and mirror.peer_disk in (DiskState.OUTDATED, DiskState.INCONSISTENT)
+        and not mirror.is_connected
+    ):
+        # The kernel knows the asker's data to be stale: it promoted this side, whose monitor did not get as far as to
+        # keep that it serves. A new generation has begun here; one more over there would be a split brain.
+        return FenceSay(Verdict.NEWER, record.epoch)
     return None
 
 
@@ -49,6 +57,8 @@ def refuse_handover(view: GroupView, epoch: int, revision: int) -> str | None:
         return f"{view.node} has revision {view.plan.revision} of the plan, not {revision}"
     if view.state not in (S.STANDBY_OK, S.STANDBY_NOT):
         return f"{view.plan.name} is {view.state} on {view.node}"
+    if view.node in view.in_maintenance:
+        return f"{view.node} is in maintenance"
     if epoch <= view.record.epoch:
         return f"epoch {epoch} is not above {view.record.epoch}"
     if not view.mirror.is_connected or view.mirror.disk is not DiskState.UP_TO_DATE:
@@ -66,6 +76,8 @@ def refuse_switch(view: GroupView, to: str) -> tuple[Reason, ...]:
 
     if to not in (view.node, view.partner):
         add("unknown-node", f"{to} is neither {view.node} nor {view.partner}", "name one of the two nodes")
+    if to in view.in_maintenance:
+        add("in-maintenance", f"{to} is in maintenance", f"end it on {to}: POST /v1/node/maintenance/end")
     if not view.plan.is_started:
         add("not-started", f"{view.plan.name} is stopped", "start the group")
     if view.state is not S.ACTIVE_SYNC:

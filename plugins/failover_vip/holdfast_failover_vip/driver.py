@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from holdfast.errors import ConfirmationError, HoldfastError, Reason
+from holdfast.errors import BusyError, ConfirmationError, HoldfastError, Reason
 from holdfast.hooks.base import Can, Host
 from holdfast.hooks.failover import (
     Decision,
     FailoverDriver,
     GroupPlan,
+    GroupState,
     MonitorHost,
     MonitorPlan,
     MonitorStatus,
     Unmet,
 )
+from holdfast.hooks.forecast import Forecast
 from holdfast.values import from_plain
 from holdfast_failover_vip import control
+from holdfast_failover_vip.facts import GroupView
+from holdfast_failover_vip.forecast import forecast
 from holdfast_failover_vip.journal import Journal
 from holdfast_failover_vip.monitor import Monitor
 from holdfast_failover_vip.preflight import check_addresses, check_nics
 from holdfast_failover_vip.settings import Settings
+
+S = GroupState
 
 QUICK_S = 5.0
 
@@ -37,7 +43,7 @@ def journal_path(state_dir: Path) -> Path:
 
 
 class VipFailover(FailoverDriver):
-    """Failover by heartbeats, a ping node and a virtual address."""
+    """Failover by heartbeats, ping nodes and virtual addresses."""
 
     can = frozenset({Can.FAILOVER_TAKEOVER})
 
@@ -50,7 +56,7 @@ class VipFailover(FailoverDriver):
         """See FailoverDriver."""
         status = await self.status()
         found = list(judge_status(status, plan))
-        if plan.ping_node is None:
+        if not plan.ping_nodes:
             found.append(Unmet("no-ping-node", "no ping node is set", "set one with PUT /v1/failover"))
         if len(plan.links) < 2:
             text = f"{len(plan.links)} links carry heartbeats, and two are needed: the loss of one proves nothing"
@@ -84,6 +90,13 @@ class VipFailover(FailoverDriver):
             )
         await control.ask(self._socket, "grant", timeout_s=QUICK_S, name=name)
 
+    async def forecast(self, group: str) -> tuple[Forecast, ...]:
+        """See Forecaster. Played here: the monitor must not be kept from its heartbeats."""
+        view = from_plain(GroupView, await control.ask(self._socket, "view", timeout_s=QUICK_S, group=group))
+        if S.PROMOTING in (view.state, view.peer.state if view.peer and view.net.is_heard else None):
+            raise BusyError(f"the group {group} is being taken over or moved: ask again in a moment")
+        return await asyncio.to_thread(forecast, view, self._settings.timers)
+
     async def decisions(self, *, after: int = 0) -> tuple[tuple[int, Decision], ...]:
         """See FailoverDriver."""
         return await asyncio.to_thread(Journal(journal_path(self._host.state_dir)).read, after)
@@ -104,7 +117,10 @@ def judge_status(status: MonitorStatus, plan: MonitorPlan) -> tuple[Unmet, ...]:
     for link in status.links:
         if not link.is_up:
             found.append(Unmet("link-down", f"the link {link.name} does not carry both ways", "mend the link"))
-    if plan.ping_node is not None and not status.ping_node_answers:
-        text = f"the ping node {plan.ping_node} does not answer"
-        found.append(Unmet("ping-node", text, "name a third system that answers ICMP, or bring it back"))
+    silent = [node.address for node in status.ping_nodes if not node.answers]
+    # As in a takeover: the majority that answers is enough, and the group's reasons name the others.
+    if 2 * len(silent) >= max(len(plan.ping_nodes), 1):
+        for address in silent:
+            text = f"the ping node {address} does not answer"
+            found.append(Unmet("ping-node", text, "name a third system that answers ICMP, or bring it back"))
     return tuple(found)

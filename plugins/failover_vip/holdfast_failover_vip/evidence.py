@@ -1,4 +1,4 @@
-"""What was seen of the partner and of the ping node, folded into facts with ages.
+"""What was seen of the partner and of the ping nodes, folded into facts with ages.
 
 No I/O and no clock: instants come in as seconds of `CLOCK_BOOTTIME`, so that a pause of this machine counts
 as the silence it was.
@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from holdfast.hooks.failover import LinkStatus
+from holdfast.hooks.links import LinkStatus, PingNodeStatus
 from holdfast_failover_vip.facts import NodeFacts, PingFacts
+from holdfast_failover_vip.pings import PingNode
 from holdfast_failover_vip.timers import Timers
 
 LOSS_WINDOW = 200
@@ -35,23 +36,21 @@ class _Link:
 class Evidence:
     """The one collector of a node."""
 
-    def __init__(self, timers: Timers, links: Iterable[str], *, has_ping_node: bool, now_s: float) -> None:
+    def __init__(self, timers: Timers, links: Iterable[str], *, ping_nodes: Iterable[str], now_s: float) -> None:
         self._timers = timers
         self._links = {name: _Link() for name in links}
-        self._has_ping_node = has_ping_node
+        self._ping_nodes = {address: PingNode(address, timers) for address in ping_nodes}
         self._was_silent = False
         self._sign_s = now_s
         """The last sign of life, or the moment from which silence counts."""
         self._stalled_s = now_s
         self._heartbeat_s: float | None = None
+        self._partner_pings_s: float | None = None
+        """Since when the partner's ping nodes answer it."""
         self._heard_since_s = now_s
         """When its monitor was first heard after it had been silent."""
         self._returns: deque[float] = deque()
         """When the partner, its kernel included, came back from a silence that nearly made it dead."""
-        self._pings: dict[int, float] = {}
-        self._ping_run_s: float | None = None
-        self._ping_answer_s: float | None = None
-        self._answers_since_sign = 0
 
     # --- the partner ---
 
@@ -60,10 +59,7 @@ class Evidence:
         entry = self._links.get(link)
         if entry is None:
             return
-        if entry.sequence is not None and sequence > entry.sequence:
-            entry.arrivals.extend([False] * min(sequence - entry.sequence - 1, LOSS_WINDOW))
-        entry.arrivals.append(True)
-        entry.sequence = sequence
+        self.arrived(link, sequence)
         if hears_this_link:
             entry.both_ways_s = now_s
         self._was_silent = False
@@ -71,6 +67,14 @@ class Evidence:
             self._heard_since_s = now_s
         self._sign(now_s)
         entry.heard_s = self._heartbeat_s = now_s
+
+    def arrived(self, link: str, sequence: int) -> None:
+        """Count a message of any kind: they share their numbers, and what is missing between two was lost."""
+        if (entry := self._links.get(link)) is not None:
+            if entry.sequence is not None and sequence > entry.sequence:
+                entry.arrivals.extend([False] * min(sequence - entry.sequence - 1, LOSS_WINDOW))
+            entry.arrivals.append(True)
+            entry.sequence = sequence
 
     def echo(self, link: str, now_s: float) -> None:
         """The partner's kernel answered an echo on `link`."""
@@ -81,8 +85,17 @@ class Evidence:
             entry.both_ways_s = now_s
             self._sign(now_s)
 
+    def partner_pings(self, now_s: float, *, is_answered: bool) -> bool:
+        """The partner says whether its ping nodes answer; return whether they have for `client_lost_ms` on end."""
+        if not is_answered:
+            self._partner_pings_s = None
+        elif self._partner_pings_s is None:
+            self._partner_pings_s = now_s
+        return self._partner_pings_s is not None and _ms(now_s - self._partner_pings_s) >= self._timers.client_lost_ms
+
     def new_session(self) -> None:
         """The partner's monitor started anew: its counters begin again."""
+        self._partner_pings_s = None
         for entry in self._links.values():
             entry.sequence = None
 
@@ -97,30 +110,21 @@ class Evidence:
         if self._heartbeat_s is not None and _ms(now_s - self._sign_s) >= self._timers.isolated_ms:
             self._returns.append(now_s)
         self._sign_s = now_s
-        self._answers_since_sign = 0
+        for node in self._ping_nodes.values():
+            node.signed()
         for entry in self._links.values():
             entry.probes.clear()
 
-    # --- the ping node ---
+    # --- the ping nodes ---
 
-    def pinged(self, sequence: int, now_s: float) -> None:
-        """A ping was sent."""
-        self._pings[sequence] = now_s
+    def pinged(self, address: str, sequence: int, now_s: float) -> None:
+        """A ping was sent to a ping node."""
+        self._ping_nodes[address].pinged(sequence, now_s)
 
-    def ping_answered(self, sequence: int, now_s: float) -> None:
-        """The ping node answered."""
-        sent_s = self._pings.pop(sequence, None)
-        if sent_s is None:
-            return
-        # Whatever was sent before this one and is still open is lost or late: neither counts in a row any more.
-        for earlier in [number for number in self._pings if number < sequence]:
-            del self._pings[earlier]
-        if self._ping_run_s is None:
-            # The run begins when the ping was sent: that much earlier its answer proves nothing.
-            self._ping_run_s = sent_s
-        self._ping_answer_s = now_s
-        if sent_s >= self._sign_s:
-            self._answers_since_sign += 1
+    def ping_answered(self, address: str, sequence: int, now_s: float) -> None:
+        """A ping node answered."""
+        if (node := self._ping_nodes.get(address)) is not None:
+            node.answered(sequence, now_s, sign_s=self._sign_s)
 
     # --- time ---
 
@@ -128,22 +132,15 @@ class Evidence:
         """Our own loop slept too long: what silence and pings seemed to say in the meantime is void."""
         self._sign_s = max(self._sign_s, now_s)
         self._stalled_s = now_s
-        self._ping_answer_s = None
-        self._ping_run_s = None
-        self._answers_since_sign = 0
-        self._pings.clear()
+        for node in self._ping_nodes.values():
+            node.stalled()
         for entry in self._links.values():
             entry.probes.clear()
 
     def tick(self, now_s: float) -> None:
         """Notice what did not happen, a gap in the pings, and forget what is long ago."""
-        overdue = [sent_s for sent_s in self._pings.values() if now_s - sent_s >= self._timers.burst_ms / 1000]
-        # An answer that a busy machine reads late is no gap: a standby that saw one may never take over.
-        patience_s = self._timers.gap_ms / 1000
-        if len(overdue) >= self._timers.gap_probes and now_s - min(overdue) >= patience_s:
-            self._ping_run_s = None
-        if len(self._pings) > 50:
-            del self._pings[min(self._pings)]
+        for node in self._ping_nodes.values():
+            node.tick(now_s)
         while self._returns and now_s - self._returns[0] > self._timers.flapping_window_ms / 1000:
             self._returns.popleft()
 
@@ -174,26 +171,12 @@ class Evidence:
             links_up_before=self._count_links_up(),
             links=len(self._links),
             is_flapping=len(self._returns) > self._timers.flapping_count,
-            ping=self._ping_facts(now_s),
+            ping=PingFacts.of(tuple(n.facts(now_s, sign_s=self._sign_s) for n in self._ping_nodes.values())),
         )
 
     def _is_probed(self, entry: _Link, now_s: float) -> bool:
         due = self._timers.gap_probes
         return len(entry.probes) >= due and _ms(now_s - entry.probes[-due]) >= self._timers.jitter_ms
-
-    def _ping_facts(self, now_s: float) -> PingFacts:
-        if not self._has_ping_node:
-            return PingFacts(has_gap=True)
-        run_s = self._ping_run_s
-        silent_ms = None if self._ping_answer_s is None else _ms(now_s - self._ping_answer_s)
-        covers_silence = run_s is not None and run_s <= self._sign_s
-        is_fresh = silent_ms is not None and silent_ms <= self._timers.gap_probes * self._timers.burst_ms
-        return PingFacts(
-            is_continuous=covers_silence and is_fresh and self._answers_since_sign >= self._timers.gap_probes,
-            has_gap=not covers_silence,
-            silent_ms=silent_ms,
-            run_ms=0 if run_s is None else _ms(now_s - run_s),
-        )
 
     def link_silent_ms(self, link: str, now_s: float) -> int | None:
         """How long a link has not been seen to carry both directions; None if it never was.
@@ -226,3 +209,7 @@ class Evidence:
             )
             for name, entry in self._links.items()
         )
+
+    def ping_statuses(self, now_s: float) -> tuple[PingNodeStatus, ...]:
+        """For people: each ping node."""
+        return tuple(node.status(now_s) for node in self._ping_nodes.values())

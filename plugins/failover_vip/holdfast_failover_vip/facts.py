@@ -68,8 +68,22 @@ class MirrorFacts:
 
 
 @dataclass(frozen=True)
+class PingNodeFacts:
+    """What one ping node's answers say."""
+
+    address: str
+    is_continuous: bool = False
+    has_gap: bool = True
+    silent_ms: int | None = None
+    run_ms: int = 0
+
+
+@dataclass(frozen=True)
 class PingFacts:
-    """The tie-breaker: what the ping node's answers say about this node's own place in the network."""
+    """The tie-breaker: what the ping nodes' answers say about this node's own place in the network.
+
+    Of several, each figure is what a strict majority of the fixed set reaches: see `of`.
+    """
 
     is_continuous: bool = False
     """Answered without a gap from before the partner's last sign of life until now, bursts included."""
@@ -79,6 +93,30 @@ class PingFacts:
     """Since its last answer; None before the first."""
     run_ms: int = 0
     """How long it has answered without a gap."""
+    nodes: tuple[PingNodeFacts, ...] = ()
+
+    @classmethod
+    def of(cls, nodes: tuple[PingNodeFacts, ...]) -> PingFacts:
+        """Fold what each says. Two majorities of one set have a node in common.
+
+        So of two nodes that both find the pings continuous, both have reached that one all the while.
+        """
+        needed = len(nodes) // 2 + 1
+        if len(nodes) < needed:
+            return cls(has_gap=True)
+        silences = sorted(node.silent_ms for node in nodes if node.silent_ms is not None)
+        return cls(
+            is_continuous=sum(node.is_continuous for node in nodes) >= needed,
+            has_gap=sum(not node.has_gap for node in nodes) < needed,
+            silent_ms=silences[needed - 1] if len(silences) >= needed else None,
+            run_ms=sorted((node.run_ms for node in nodes), reverse=True)[needed - 1],
+            nodes=nodes,
+        )
+
+    @property
+    def voice(self) -> str:
+        """Who it is that answers, for sentences."""
+        return f"a majority of the {len(self.nodes)} ping nodes" if len(self.nodes) > 1 else "the ping node"
 
 
 @dataclass(frozen=True)
@@ -120,6 +158,7 @@ class PeerFacts:
     last_active: str | None
     revision: int
     ping_answers: bool
+    """Its ping nodes have answered it for `client_lost_ms` on end: a network that comes back is back for one first."""
     hears_us: bool = True
     disk: DiskState = DiskState.UNKNOWN
 
@@ -196,3 +235,8 @@ class GroupView:
     failures: int = 0
     """Promotions in a row that failed and were undone."""
     may_retry: bool = True
+    in_maintenance: tuple[str, ...] = ()
+    """Nodes that a person works on.
+
+    None of them begins to serve by itself. One that serves goes on; one that a person grants the promotion serves.
+    """

@@ -13,6 +13,7 @@ from holdfast_failover_vip import actions as do
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.answers import answer_own_promotion
 from holdfast_failover_vip.decide import decide
+from holdfast_failover_vip.facts import NodeFacts
 from holdfast_failover_vip.serving import Serving
 
 log = logging.getLogger(__name__)
@@ -33,25 +34,29 @@ class Group(Serving):
         """Whether no action is under way."""
         return self._acting is None or self._acting.done()
 
-    def step(self) -> None:
-        """Decide, and begin to carry out. Quick; called again whenever anything may have changed."""
+    def step(self, net: NodeFacts) -> None:
+        """Decide by what was heard up to this turn, and begin to carry out.
+
+        Quick; called again whenever anything may have changed.
+        """
         if not self._found or not self.is_idle:
             return
         if self.state is S.STOPPED:
             self._exchange()
         before = self.state
-        step = decide(self.view(), self._around.timers)
+        step = decide(self.view(net), self._around.timers)
         self._is_current = step.is_current
         wanted = tuple(action for action in step.actions if not self._was_just_done(action))
         if before is step.state and not wanted:
             return
         if step.sentence and (step.state is not before or any(isinstance(a, do.Answer) for a in wanted)):
-            self._tell(step.sentence)
+            self._tell(step.sentence, self.handed_over() if step.state is S.STANDBY_NOT else None)
         if not wanted:
             self._enter(step.state)
             return
         if step.state in _SEEN_FIRST:
             self._enter(step.state)
+        self._question = self._fence
         self._acting = asyncio.create_task(self._carry_out(step.state, wanted), name=f"group {self.plan.name}")
 
     def _was_just_done(self, action: do.Action) -> bool:
@@ -161,7 +166,9 @@ class Group(Serving):
             await asyncio.sleep(0.01)
 
     def _answer(self, answer: FenceAnswer) -> None:
-        if self._fence is not None and not self._fence.done():
+        if self._fence is None or self._fence is not self._question:
+            return  # the kernel was connected in between, and asks anew: that is to be decided about anew, too
+        if not self._fence.done():
             self._fence.set_result(answer)
         self._fence = None
         self.mirror_changed()

@@ -15,6 +15,8 @@ _ECHO_REQUEST = 8
 _SOL_RAW = 255
 _ICMP_FILTER = 1
 _IP_PKTINFO = 8
+_SO_SNDBUFFORCE = 32
+_SEND_BYTES = 2 << 20
 _TOKEN_BYTES = 16
 _MOST_UNANSWERED = 512
 _PACKETS_PER_WAKE = 64
@@ -80,8 +82,10 @@ class Echo:
             through.sendmsg([request], [(socket.IPPROTO_IP, _IP_PKTINFO, information)], 0, (address, 0))
         except OSError as reason:
             self._unanswered.pop(token, None)
-            if not isinstance(reason, BlockingIOError):
-                self._shut(interface)  # it may be bound to an interface that was replaced by one of the same name
+            # It may be bound to an interface that was replaced by one of the same name. The one that is bound to none
+            # stays: an address that no route leads to must not cost the answers of the others.
+            if interface is not None and not isinstance(reason, BlockingIOError):
+                self._shut(interface)
             return False
         return True
 
@@ -102,6 +106,8 @@ class Echo:
             # A raw socket gets a copy of every ICMP message of the machine; only replies matter.
             opened.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF ^ (1 << _ECHO_REPLY)))
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 6)
+            # What is asked of a dead neighbour waits in the kernel for seconds, and fills this buffer meanwhile.
+            opened.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BYTES)
             if interface is not None:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
         except OSError:

@@ -12,7 +12,7 @@ from holdfast.hooks.replication import ConnectionState, FenceAnswer, Role
 from holdfast_failover_vip import actions as do
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.epoch import EpochFile
-from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, PeerFacts, Record
+from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, NodeFacts, PeerFacts, Record
 from holdfast_failover_vip.reasons import explain
 from holdfast_failover_vip.surroundings import Surroundings
 from holdfast_failover_vip.wire import GroupBeat
@@ -49,7 +49,10 @@ class Known:
         self._is_serving = False
         self._address_is_up = False
         self._fence: asyncio.Future[FenceAnswer] | None = None
+        self._question: asyncio.Future[FenceAnswer] | None = None
+        """The one that was open when what is acted upon was decided."""
         self._handed_epoch = 0
+        self._handing: tuple[float, dict[str, int]] | None = None
         self._failures = 0
         self._failed_in_a_row = 0
         self._failed_s = -1e9
@@ -89,10 +92,13 @@ class Known:
         self._stale.set()
 
     async def follow_mirror(self) -> None:
-        """Read the mirror after each change, and once a second, until cancelled."""
+        """Read the mirror after each change, and once a second, until cancelled.
+
+        All groups do so in the same moment: a driver can answer them by one look at the kernel.
+        """
         while True:
             try:
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(1.0 - self._around.boot_s() % 1.0):
                     await self._stale.wait()
             except TimeoutError:
                 pass
@@ -124,8 +130,8 @@ class Known:
         now_s = self._around.boot_s()
         return now_s >= self._connect_after_s and now_s - last_s >= self._around.timers.reconnect_ms / 1000
 
-    def view(self) -> GroupView:
-        """Everything a decision rests on."""
+    def view(self, net: NodeFacts | None = None) -> GroupView:
+        """Everything a decision rests on; `net` if what was heard is known already."""
         around, now_s = self._around, self._around.boot_s()
         return GroupView(
             node=around.node,
@@ -135,7 +141,7 @@ class Known:
             record=self.record,
             mirror=self.mirror,
             peer=self.peer,
-            net=around.net(),
+            net=net or around.net(),
             mirror_link_silent_ms=around.link_silent_ms(self.plan.mirror_link) if self.plan.mirror_link else None,
             since_ms=round((now_s - self._since_s) * 1000),
             address_is_up=self._address_is_up,
@@ -152,6 +158,7 @@ class Known:
             is_granted=self.is_granted,
             failures=self._failures,
             may_retry=(now_s - self._failed_s) * 1000 >= around.timers.retry_ms,
+            in_maintenance=around.in_maintenance(),
         )
 
     def beat(self) -> GroupBeat:
@@ -206,6 +213,7 @@ class Known:
             "mirror": f"{view.mirror.connection}, {view.mirror.disk} here, {view.mirror.peer_disk} there",
             "partner_silent_ms": str(view.net.silent_ms),
             "ping_continuous": str(view.net.ping.is_continuous),
+            "ping_nodes_continuous": ", ".join(n.address for n in view.net.ping.nodes if n.is_continuous) or "none",
             "epoch": str(self.record.epoch),
         }
         around = self._around

@@ -8,7 +8,7 @@ import errno
 import socket
 from collections.abc import Callable
 
-from holdfast.hooks.failover import Link
+from holdfast.hooks.links import Link
 from holdfast_failover_vip.arp import packed_ipv4
 from holdfast_failover_vip.wire import MAX_BYTES
 
@@ -22,16 +22,23 @@ _STALE = (errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL)
 class LinkSockets:
     """Sends and receives on every link; `on_datagram` gets the link's name and the bytes.
 
-    Only what comes from the link's peer address is passed on; authenticity is judged by `wire`. A link whose
+    Only what comes from the link's peer address is passed on, and of anything else `on_refused` gets link and reason;
+    authenticity is judged by `wire`. A link whose
     address is not there yet is opened as soon as it is. Make it inside a running loop.
     """
 
-    def __init__(self, links: tuple[Link, ...], on_datagram: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        links: tuple[Link, ...],
+        on_datagram: Callable[[str, bytes], None],
+        on_refused: Callable[[str, str], None],
+    ) -> None:
         for link in links:
             packed_ipv4(link.local_address)
             packed_ipv4(link.peer_address)
         self._links = {link.name: link for link in links}
         self._on_datagram = on_datagram
+        self._on_refused = on_refused
         self._loop = asyncio.get_running_loop()
         self._sockets: dict[str, socket.socket] = {}
         self._retry: asyncio.TimerHandle | None = None
@@ -113,3 +120,5 @@ class LinkSockets:
                 return
             if source == link.peer_address:
                 self._on_datagram(link.name, data)
+            else:
+                self._on_refused(link.name, f"it came from {source}")

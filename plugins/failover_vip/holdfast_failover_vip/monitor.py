@@ -17,8 +17,9 @@ from holdfast.hooks.failover import Decision, GroupPlan, GroupState, MonitorStat
 from holdfast_failover_vip import control
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.answers import refuse_switch
-from holdfast_failover_vip.arp import ArpProbe
+from holdfast_failover_vip.claims import ClaimProbe
 from holdfast_failover_vip.epoch import EpochFile
+from holdfast_failover_vip.facts import GroupView
 from holdfast_failover_vip.group import Group
 from holdfast_failover_vip.lone import is_dead
 from holdfast_failover_vip.realtime import become_realtime
@@ -42,6 +43,7 @@ class Monitor(Talk):
             become_realtime()
         commands = {
             "status": self._on_status,
+            "view": self._on_view,
             "reload": self._on_reload,
             "switch-over": self._on_switch_over,
             "grant": self._on_grant,
@@ -85,8 +87,9 @@ class Monitor(Talk):
             self._turned_s = now_s
             self._evidence.tick(now_s)
             self._probe(now_s)
+            net = self._net()
             for group in self._groups.values():
-                group.step()
+                group.step(net)
             wait_ms = min(timers.heartbeat_ms - (self._now_s() - self._sent_s) * 1000, timers.burst_ms)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(wait_ms, 1.0) / 1000):
@@ -103,7 +106,8 @@ class Monitor(Talk):
 
     async def _apply_plan(self) -> None:
         plan = self._host.plan()
-        if (plan.links, plan.ping_node) != (self._plan.links, self._plan.ping_node):
+        before = self._plan
+        if (plan.links, plan.ping_nodes, plan.key) != (before.links, before.ping_nodes, before.key):
             self._plan = plan
             self._links.close()
             self._evidence = self._new_evidence()
@@ -140,18 +144,17 @@ class Monitor(Talk):
             self._followers[wanted.name] = asyncio.create_task(group.follow_mirror())
         for probe in self._probes.pop(wanted.name, []):
             probe.close()
-        self._probes[wanted.name] = self._arp_probes(group)
+        self._probes[wanted.name] = self._claim_probes(group)
 
-    def _arp_probes(self, group: Group) -> list[ArpProbe]:
+    def _claim_probes(self, group: Group) -> list[ClaimProbe]:
         def claimed(mac: bytes) -> None:
             group.claimed_s = self._now_s()
             self._news.set()
 
         made = []
         for address in group.plan.addresses:
-            if ":" not in address.address:
-                with contextlib.suppress(OSError):
-                    made.append(ArpProbe(address.interface, address.address, claimed))
+            with contextlib.suppress(OSError):
+                made.append(ClaimProbe(address.interface, address.address, claimed))
         return made
 
     async def _drop_group(self, name: str) -> None:
@@ -169,6 +172,7 @@ class Monitor(Talk):
             boot_s=self._now_s,
             wall=lambda: self._machine.clock.now().isoformat(),
             net=self._net,
+            in_maintenance=lambda: self._plan.in_maintenance,
             link_silent_ms=lambda link: self._evidence.link_silent_ms(link, self._now_s()),
             is_punctual=self._is_punctual,
             wake=self._news.set,
@@ -177,6 +181,7 @@ class Monitor(Talk):
             ask_fence=self._ask_fence,
             offer=lambda group, epoch, revision: self._send(Offer(group, epoch, revision)),
             refuse_offer=lambda group, epoch, reason: self._send(OfferRefused(group, epoch, reason)),
+            turns=self._turns,
         )
 
     async def _keep_decisions(self) -> None:
@@ -199,24 +204,29 @@ class Monitor(Talk):
         await asyncio.to_thread(self._machine.kernel.write, "/proc/sysrq-trigger", "b")
 
     async def _on_status(self, asked: Mapping[str, Any]) -> MonitorStatus:
-        net = self._net()
-        silent_ms = net.ping.silent_ms
         return MonitorStatus(
             is_running=True,
-            links=self._evidence.link_statuses(self._now_s()),
-            ping_node_answers=silent_ms is not None and silent_ms < 5 * self._timers.calm_probe_ms,
-            peer_heard=net.is_heard,
+            links=self._link_statuses(),
+            ping_nodes=self._evidence.ping_statuses(self._now_s()),
+            peer_heard=self._net().is_heard,
             groups=tuple(group.status() for group in self._groups.values()),
         )
+
+    async def _on_view(self, asked: Mapping[str, Any]) -> GroupView:
+        """All that a decision about a group rests on now: what may come of it is played in the daemon, not here."""
+        return self._known(str(asked["group"])).view()
+
+    def _known(self, name: str) -> Group:
+        if (group := self._groups.get(name)) is None:
+            raise NotFoundError(f"the monitor has no group {name}")
+        return group
 
     async def _on_reload(self, asked: Mapping[str, Any]) -> None:
         await self._apply_plan()
 
     async def _on_switch_over(self, asked: Mapping[str, Any]) -> None:
         name, to = str(asked["group"]), str(asked["to"])
-        group = self._groups.get(name)
-        if group is None:
-            raise NotFoundError(f"the monitor has no group {name}")
+        group = self._known(name)
         if reasons := refuse_switch(group.view(), to):
             raise RefusedError(f"the group {name} cannot move to {to}", reasons=reasons)
         if to == self._plan.node:
@@ -234,7 +244,7 @@ class Monitor(Talk):
                 )
         group.switch_to = None
         text = f"{to} did not serve the group {name} in time; see its reasons and the decisions of both nodes"
-        raise RefusedError(text, reasons=[Reason("deadline", text, "see GET /v1/groups and GET /v1/decisions")])
+        raise RefusedError(text, reasons=[Reason("deadline", text, f"see GET /v1/groups/{name}/decisions")])
 
     async def _on_grant(self, asked: Mapping[str, Any]) -> None:
         name = str(asked["name"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from holdfast.hooks.failover import GroupState
-from holdfast.hooks.replication import Role
+from holdfast.hooks.replication import DiskState, Role
 from holdfast_failover_vip.facts import GroupView
-from holdfast_failover_vip.standby import blockers
+from holdfast_failover_vip.standby import blockers, is_in_maintenance, maintenance_sentence
 from holdfast_failover_vip.timers import Timers
 
 S = GroupState
@@ -16,6 +16,12 @@ def explain(view: GroupView, timers: Timers, troubles: tuple[str, ...] = ()) -> 
     found: list[str] = []
     if view.state is S.STOPPED:
         return (f"{view.plan.name} is stopped", *troubles)
+    if is_in_maintenance(view) and not view.state.is_active:
+        found.append(maintenance_sentence(view.node))
+    elif is_in_maintenance(view):
+        found.append(f"{view.node} is in maintenance")
+    if view.partner in view.in_maintenance:
+        found.append(f"{view.partner} is in maintenance: it is handed nothing, and does not take over by itself")
     found.extend(_about_partner(view))
     found.extend(_about_mirror(view))
     if view.state is S.SUSPECT:
@@ -27,13 +33,11 @@ def explain(view: GroupView, timers: Timers, troubles: tuple[str, ...] = ()) -> 
         found.append(f"the kernel holds every write until {view.partner} is outdated, back, or known to be dead")
     if view.state.is_active and not view.address_is_up:
         found.append("the virtual address is down")
-    if view.net.links and view.net.ping.silent_ms is None:
-        found.append("the ping node has not answered yet")
-    elif view.net.ping.silent_ms is not None and view.net.ping.silent_ms > 4 * timers.calm_probe_ms:
-        found.append(f"the ping node has not answered for {view.net.ping.silent_ms} ms")
+    found.extend(_about_ping_nodes(view, timers))
     if view.net.is_flapping:
         found.append(f"{view.partner} comes and goes")
-    if view.address_claimed_ms is not None and view.state.is_active:
+    # What the partner announced while it served is no claim of somebody else.
+    if view.state.is_active and view.address_claimed_ms is not None and view.address_claimed_ms < view.since_ms:
         found.append("somebody else answers for a virtual address")
     return (*dict.fromkeys(found), *troubles)
 
@@ -52,6 +56,18 @@ def _about_partner(view: GroupView) -> list[str]:
     return []
 
 
+def _about_ping_nodes(view: GroupView, timers: Timers) -> list[str]:
+    ping, found = view.net.ping, []
+    if view.net.links and not ping.nodes:
+        found.append("there is no ping node: without one nobody takes over")
+    for node in ping.nodes:
+        if node.silent_ms is None:
+            found.append(f"the ping node {node.address} has not answered yet")
+        elif node.silent_ms > timers.ping_lost_ms:
+            found.append(f"the ping node {node.address} has not answered for {node.silent_ms} ms")
+    return found
+
+
 def _about_mirror(view: GroupView) -> list[str]:
     mirror = view.mirror
     if not mirror.is_up:
@@ -61,7 +77,12 @@ def _about_mirror(view: GroupView) -> list[str]:
         found.append("the mirror's data have diverged: split brain; a person must choose a side")
     if not mirror.is_connected:
         found.append(f"the mirror is {mirror.connection.value}")
-    if not mirror.is_in_sync:
+    if mirror.is_connected and not mirror.is_in_sync and mirror.disk is mirror.peer_disk is DiskState.UP_TO_DATE:
+        # Found by a comparison: the kernel makes no end of them by itself.
+        found.append(
+            "both sides of the mirror are UpToDate but for blocks marked as different: if they stay, repair it"
+        )
+    elif not mirror.is_in_sync:
         found.append(f"the mirror's data are {mirror.disk.value} here and {mirror.peer_disk.value} on {view.partner}")
     if view.state.is_active and mirror.role is not Role.PRIMARY:
         found.append(f"the mirror is {mirror.role.value} here")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from holdfast.hooks.base import Host
 from holdfast.hooks.failover import (
@@ -14,15 +15,18 @@ from holdfast.hooks.failover import (
     MonitorHost,
     MonitorPlan,
 )
+from holdfast.hooks.links import LinkStatus
 from holdfast_failover_vip import wire
-from holdfast_failover_vip.arp import ArpProbe
+from holdfast_failover_vip.claims import ClaimProbe
 from holdfast_failover_vip.evidence import Evidence
 from holdfast_failover_vip.facts import FenceSay, NodeFacts
 from holdfast_failover_vip.group import Group
 from holdfast_failover_vip.icmp import Echo
 from holdfast_failover_vip.journal import Journal
 from holdfast_failover_vip.links import LinkSockets
+from holdfast_failover_vip.refusals import Refusals
 from holdfast_failover_vip.settings import Settings
+from holdfast_failover_vip.turns import Turns
 from holdfast_failover_vip.wire import Beat, Envelope, Freshness
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,9 @@ class Senses(ABC):
         self._host = host
         self._journal = journal
         self._plan: MonitorPlan = host.plan()
+        self._turns = Turns()
+        self._told: tuple[Beat, bool, tuple[Group, ...]] | None = None
+        """The newest heartbeat, and what it was taken in with."""
         self._boot = secrets.token_hex(8)
         self._freshness = Freshness(self._boot)
         self._sequences: dict[str, int] = {}
@@ -47,27 +54,26 @@ class Senses(ABC):
         self._decided: asyncio.Queue[Decision] = asyncio.Queue()
         self._groups: dict[str, Group] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
-        self._probes: dict[str, list[ArpProbe]] = {}
+        self._probes: dict[str, list[ClaimProbe]] = {}
         self._asked: dict[str, str] = {}
         self._lone_says: dict[str, FenceSay] = {}
         self._lone_granted: dict[str, float] = {}
         self._outdating: dict[str, asyncio.Task[None]] = {}
         self._echo_links: dict[str, str] = {}
-        self._peer_ping_answers = False
         self._sent_s = self._probed_s = self._pinged_s = self._looked_s = -1e9
         self._ping_sequence = 0
         self._turned_s = self._now_s()
         self._evidence = self._new_evidence()
-        self._links = LinkSockets((), self._on_datagram)
+        self._refusals = Refusals()
+        self._links = LinkSockets((), self._on_datagram, self._refuse)
         self._echo = Echo(self._on_echo)
 
     def _new_evidence(self) -> Evidence:
         names = [link.name for link in self._plan.links]
-        has_ping_node = self._plan.ping_node is not None
-        return Evidence(self._timers, names, has_ping_node=has_ping_node, now_s=self._now_s())
+        return Evidence(self._timers, names, ping_nodes=self._plan.ping_nodes, now_s=self._now_s())
 
     def _open_network(self) -> None:
-        self._links = LinkSockets(self._plan.links, self._on_datagram)
+        self._links = LinkSockets(self._plan.links, self._on_datagram, self._refuse)
         self._echo_links = {link.peer_address: link.name for link in self._plan.links}
 
     def _close_network(self) -> None:
@@ -88,20 +94,21 @@ class Senses(ABC):
         return self._evidence.facts(self._now_s())
 
     def _probe(self, now_s: float) -> None:
-        """Ask the partner's kernel, the ping node, and whoever holds an address: in bursts while suspecting."""
+        """Ask the partner's kernel, the ping nodes, and whoever holds an address: in bursts while suspecting."""
         is_suspecting = self._evidence.suspects(now_s)
         is_long_gone = is_suspecting and self._net().silent_ms > 10 * self._timers.dead_ms
         burst_s = (self._timers.calm_probe_ms if is_long_gone else self._timers.burst_ms) / 1000
         ping_s = burst_s if is_suspecting else self._timers.calm_probe_ms / 1000
-        if self._plan.ping_node is not None and now_s - self._pinged_s >= ping_s:
+        if now_s - self._pinged_s >= ping_s:
             self._pinged_s = now_s
             self._ping_sequence += 1
-            self._evidence.pinged(self._ping_sequence, now_s)
-            self._echo.send(self._plan.ping_node, interface=None, source=None, number=self._ping_sequence)
+            for address in self._plan.ping_nodes:
+                self._evidence.pinged(address, self._ping_sequence, now_s)
+                self._echo.send(address, interface=None, source=None, number=self._ping_sequence)
         if is_suspecting and now_s - self._probed_s >= burst_s:
             self._probed_s = now_s
             for link in self._plan.links:
-                # What could not be sent counts as asked: our own fault shows in the ping node's silence.
+                # What could not be sent counts as asked: our own fault shows in the ping nodes' silence.
                 self._echo.send(link.peer_address, interface=link.interface, source=link.local_address, number=0)
                 self._evidence.probed(link.name, now_s)
             for group in self._groups.values():
@@ -113,8 +120,8 @@ class Senses(ABC):
         if not self._is_punctual():
             return
         now_s = self._now_s()
-        if address == self._plan.ping_node:
-            self._evidence.ping_answered(sequence, now_s)
+        if address in self._plan.ping_nodes:
+            self._evidence.ping_answered(address, sequence, now_s)
         elif address in self._echo_links:
             self._evidence.echo(self._echo_links[address], now_s)
         self._news.set()
@@ -134,6 +141,15 @@ class Senses(ABC):
         has_sign = net.heartbeat_ms is not None and net.silent_ms < self._timers.suspect_ms
         groups = tuple(group.beat() for group in self._groups.values())
         self._send(Beat(self._evidence.fresh_links(now_s), has_sign, answers, groups))
+
+    def _refuse(self, link: str, why: str) -> None:
+        if sentence := self._refusals.note(link, why, self._now_s()):
+            log.warning("%s", sentence)
+
+    def _link_statuses(self) -> tuple[LinkStatus, ...]:
+        seen = self._evidence.link_statuses(self._now_s())
+        refused = [self._refusals.of(link.name) for link in seen]
+        return tuple(replace(s, refused=n, last_refusal=why) for s, (n, why) in zip(seen, refused, strict=True))
 
     @abstractmethod
     def _on_datagram(self, link: str, data: bytes) -> None:

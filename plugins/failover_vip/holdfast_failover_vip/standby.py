@@ -46,6 +46,11 @@ def is_active_elsewhere(view: GroupView) -> bool:
     return view.net.is_heard and peer is not None and (peer.state.is_active or peer.state in (S.PROMOTING, S.DEMOTING))
 
 
+def is_in_maintenance(view: GroupView) -> bool:
+    """Whether a person works on this node: then it begins to serve only on a person's word."""
+    return view.node in view.in_maintenance
+
+
 def next_epoch(view: GroupView) -> int:
     """An epoch above every one known."""
     return max(view.record.epoch, view.peer.epoch if view.peer else 0) + 1
@@ -108,10 +113,12 @@ def _alone(view: GroupView, timers: Timers) -> Step | None:
         and not address_is_claimed(view, timers)
         and view.may_retry
         and view.failures < MAX_FAILURES
+        and not is_in_maintenance(view)
     ):
         sentence = (
             f"{view.node} serves {view.plan.name} alone: its data are UpToDate, those of {view.partner} are recorded "
-            f"{mirror.peer_disk.value}, which has been silent for {view.net.silent_ms} ms while the ping node answered"
+            f"{mirror.peer_disk.value}, which has been silent for {view.net.silent_ms} ms while "
+            f"{view.net.ping.voice} answered"
         )
         return Step(S.PROMOTING, (TakeOver(next_epoch(view), leaves_peer=True),), sentence)
     return None
@@ -131,7 +138,8 @@ def _beside_active(view: GroupView) -> Step:
         ) and peer.epoch >= view.record.epoch:
             note = (Note(peer.epoch, view.partner),)
         sentence = "" if view.state is S.STANDBY_OK else f"{view.node} stands by for {view.plan.name}: both are in sync"
-        return Step(S.STANDBY_OK, note, sentence, is_current=True)
+        # Not current all the same while it does not hear us: it may be about to go on alone.
+        return Step(S.STANDBY_OK, note, sentence, view.is_current)
     if peer.state in (S.DEMOTING, S.PROMOTING) and view.state is S.STANDBY_OK and view.mirror.is_in_sync:
         return Step(S.STANDBY_OK, is_current=view.is_current)
     sentence = ""
@@ -162,6 +170,8 @@ def _beside_passive(view: GroupView) -> Step:
     both_current = mirror.disk is DiskState.UP_TO_DATE and mirror.peer_disk is DiskState.UP_TO_DATE
     # A verify may have found blocks that differ: then only the side that served last has the truth.
     if mirror.is_in_sync or (both_current and chosen == view.record.last_active):
+        if mirror.is_in_sync and chosen in view.in_maintenance:
+            chosen = view.partner if chosen == view.node else view.node
         if peer.state is S.MANUAL and view.failures < MAX_FAILURES:
             chosen = view.node
         why = "it served last" if view.record.last_active == chosen else "it is preferred or its partner cannot"
@@ -173,6 +183,8 @@ def _beside_passive(view: GroupView) -> Step:
         if mirror.role is Role.PRIMARY:
             sentence = f"{view.node} demotes {view.plan.name}: {view.partner} is to serve it"
             return Step(S.STANDBY_NOT, (StopServing(),), sentence)
+        return stay
+    if is_in_maintenance(view):
         return stay
     if view.failures >= MAX_FAILURES:
         sentence = f"{view.node} failed {view.failures} times to serve {view.plan.name}: a person must look"
@@ -192,9 +204,17 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
     if not view.is_current:
         sentence = f"{view.node} may not take over {view.plan.name}: its data are {view.mirror.disk.value}"
         return Step(S.STANDBY_NOT, sentence=sentence)
+    if net.ping.has_gap and net.silent_ms >= timers.suspect_ms and is_in_maintenance(view):
+        # It suspects for as long as a person works, and may not take over meanwhile. Its data, which may be all that is
+        # left by then, are not declared stale for a ping node that blinked: from here on they need a person's word.
+        sentence = (
+            f"{view.node}, in maintenance, lost the ping node while it heard nothing of {view.partner}: "
+            f"it can no longer know that its data of {view.plan.name} are the newest"
+        )
+        return Step(S.STANDBY_NOT, sentence=sentence)
     if net.ping.has_gap and net.silent_ms >= timers.suspect_ms:
         sentence = (
-            f"{view.node} hears neither {view.partner} nor the ping node without a gap: the fault may be its own; "
+            f"{view.node} hears neither {view.partner} nor {net.ping.voice} without a gap: the fault may be its own; "
             f"it declares its data of {view.plan.name} stale and will not take over"
         )
         return Step(S.STANDBY_NOT, (Outdate(),), sentence)
@@ -205,7 +225,7 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
     epoch = next_epoch(view)
     sentence = (
         f"{view.node} takes over {view.plan.name} from {view.partner}: silent for {net.silent_ms} ms on "
-        f"{net.links} links, {net.links_up_before} of which were up, while the ping node answered without a gap; "
+        f"{net.links} links, {net.links_up_before} of which were up, while {net.ping.voice} answered without a gap; "
         f"epoch {epoch}"
     )
     return Step(S.PROMOTING, (TakeOver(epoch, leaves_peer=True),), sentence, is_current=True)
@@ -214,6 +234,8 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
 def blockers(view: GroupView, timers: Timers) -> tuple[str, ...]:
     """What forbids an unplanned takeover now, each as a sentence; empty: it is allowed."""
     net, found = view.net, []
+    if is_in_maintenance(view):
+        found.append(maintenance_sentence(view.node))
     is_unsteady = net.is_flapping or net.lost_monitor_first(timers)
     dead_ms = timers.unsteady_dead_ms if is_unsteady else timers.promote_ms
     if net.silent_ms < dead_ms:
@@ -226,7 +248,7 @@ def blockers(view: GroupView, timers: Timers) -> tuple[str, ...]:
     if net.links_up_before < 2:
         found.append(f"only {net.links_up_before} link was up before the silence: its loss alone proves nothing")
     if not net.ping.is_continuous:
-        found.append("the ping node has not answered without a gap since before the silence")
+        found.append(f"{net.ping.voice} has not answered without a gap since before the silence")
     if address_is_claimed(view, timers):
         found.append("somebody answers for a virtual address")
     if not view.may_retry:
@@ -234,6 +256,11 @@ def blockers(view: GroupView, timers: Timers) -> tuple[str, ...]:
     if view.failures >= MAX_FAILURES:
         found.append(f"{view.failures} attempts failed")
     return tuple(found)
+
+
+def maintenance_sentence(node: str) -> str:
+    """Why a node in maintenance serves nothing that it did not serve."""
+    return f"{node} is in maintenance and takes over on a person's word only: end the maintenance, or promote the group"
 
 
 def address_is_claimed(view: GroupView, timers: Timers) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.hooks.failover import Decision
 from holdfast_failover_vip.facts import NodeFacts
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Surroundings:
     boot_s: Callable[[], float]
     wall: Callable[[], str]
     net: Callable[[], NodeFacts]
+    in_maintenance: Callable[[], tuple[str, ...]]
     link_silent_ms: Callable[[str], int | None]
     is_punctual: Callable[[], bool]
     wake: Callable[[], None]
@@ -28,3 +30,4 @@ class Surroundings:
     ask_fence: Callable[[str, int], None]
     offer: Callable[[str, int, int], None]
     refuse_offer: Callable[[str, int, str], None]
+    turns: Turns = field(default_factory=Turns)

@@ -17,12 +17,14 @@ from holdfast_failover_vip.facts import FenceSay, PeerFacts, Verdict
 from holdfast_failover_vip.group import Group
 from holdfast_failover_vip.lone import answer_lone
 from holdfast_failover_vip.senses import Senses
-from holdfast_failover_vip.wire import Beat, Clients, FenceAsk, FenceReply, Offer, OfferRefused
+from holdfast_failover_vip.wire import Beat, Clients, FenceAsk, FenceReply, Judgement, Offer, OfferRefused
 
 log = logging.getLogger(__name__)
 
 S = GroupState
 CLIENTS_EVERY_S = 0.5
+CLIENTS_GROUPS_A_S = 20
+"""Of so many groups a second the clients are read: of more than ten groups, each more seldom."""
 ASK_EVERY_S = 0.06
 GRANT_S = 60.0
 
@@ -36,18 +38,25 @@ class Talk(Senses, FenceArbiter):
         try:
             envelope = wire.decode(data, self._plan.key)
         except HoldfastError as reason:
-            log.debug("a datagram on %s was refused: %s", link, reason)
+            self._refuse(link, reason.message)
             return
         if envelope.sender != self._plan.partner:
+            self._refuse(link, f"it names {envelope.sender!r} as its sender")
             return
         before = self._freshness.boot
-        if not self._freshness.admits(envelope, link, is_live=self._net().is_heard):
+        judgement = self._freshness.judge(envelope, link, is_live=self._net().is_heard)
+        if judgement is not Judgement.NEW:
+            if judgement is not Judgement.GREETING:
+                self._refuse(link, judgement)
             return
         if before not in ("", self._freshness.boot):
             self._evidence.new_session()
+        if not isinstance(envelope.message, Beat):
+            self._evidence.arrived(link, envelope.sequence)
         match envelope.message:
             case Beat():
-                self._on_beat(link, envelope.sequence, envelope.message)
+                if not self._on_beat(link, envelope.sequence, envelope.message):
+                    return
             case FenceAsk():
                 self._on_fence_ask(envelope.message)
             case FenceReply():
@@ -64,8 +73,17 @@ class Talk(Senses, FenceArbiter):
                 log.debug("the partner sent a message that asks nothing of this version")
         self._news.set()
 
-    def _on_beat(self, link: str, sequence: int, beat: Beat) -> None:
-        self._evidence.heartbeat(link, sequence, hears_this_link=link in beat.hears, now_s=self._now_s())
+    def _on_beat(self, link: str, sequence: int, beat: Beat) -> bool:
+        """Take a heartbeat in; whether it says anything that the one before it did not, on whichever link."""
+        now_s = self._now_s()
+        was_missed = self._evidence.suspects(now_s)
+        self._evidence.heartbeat(link, sequence, hears_this_link=link in beat.hears, now_s=now_s)
+        reaches_ping_nodes = self._evidence.partner_pings(now_s, is_answered=beat.ping_answers)
+        told = beat, reaches_ping_nodes, tuple(self._groups.values())
+        if told == self._told:
+            # The loop's own turn, some milliseconds away, is soon enough for that. Each wakes all groups.
+            return was_missed
+        self._told = told
         named = {item.name for item in beat.groups}
         for group in self._groups.values():
             if group.plan.name not in named:
@@ -78,10 +96,11 @@ class Talk(Senses, FenceArbiter):
                     held_epoch=item.held_epoch,
                     last_active=item.last_active,
                     revision=item.revision,
-                    ping_answers=beat.ping_answers,
+                    ping_answers=reaches_ping_nodes,
                     hears_us=beat.has_sign,
                     disk=item.disk,
                 )
+        return True
 
     def _group_of(self, mirror: str) -> Group | None:
         return next((group for group in self._groups.values() if group.plan.mirror == mirror), None)
@@ -102,21 +121,45 @@ class Talk(Senses, FenceArbiter):
 
     async def _outdate(self, asked: FenceAsk, group: Group | None) -> None:
         """Declare our side stale, and say so only once that was read back."""
+        if group is not None:
+            doing = asyncio.ensure_future(group.outdate_for_partner(asked.epoch))
+        else:
+            doing = asyncio.ensure_future(self._outdate_lone(asked.mirror))
         try:
-            if group is not None:
-                is_done, epoch = await group.outdate_for_partner(), group.record.held_epoch
-            else:
-                mirror = self._host.lone_mirror(asked.mirror)
-                if (await mirror.status()).role is Role.PRIMARY:
-                    self._send(FenceReply(asked.mirror, asked.nonce, Verdict.PRIMARY, 0))
-                    return
-                is_done, epoch = await mirror.outdate(), 0
+            await asyncio.wait((doing,), timeout=self._timers.outdate_ms / 1000)
+            if not doing.done() and group is not None:
+                await self._make_way(group)
+            say = await doing
         except HoldfastError as reason:
             log.warning("the mirror %s could not be outdated for the partner: %s", asked.mirror, reason)
             return
-        if is_done:
+        finally:
+            doing.cancel()  # with this, if this is; else it is done
+        if say is None:
+            return
+        if say.verdict is Verdict.OUTDATED:
             log.info("node %s declared its data of %s stale, as its partner asked", self._plan.node, asked.mirror)
-            self._send(FenceReply(asked.mirror, asked.nonce, Verdict.OUTDATED, epoch))
+        self._send(FenceReply(asked.mirror, asked.nonce, say.verdict, say.epoch))
+
+    async def _make_way(self, group: Group) -> None:
+        """Restart this node if its partner still stands still for want of our word: our disk hangs, most likely.
+
+        The partner then goes on as after a loss of power, and this side is Consistent at most: L2 of docs/failover.md.
+        A node that serves another group stays.
+        """
+        if not self._net().is_heard or group.peer is None or group.peer.state is not S.FROZEN:
+            return
+        served = [each.plan.name for each in self._groups.values() if each.state.is_active or each.state is S.PROMOTING]
+        if served:
+            log.error("%s hangs and is not restarted, for it serves %s", group.plan.mirror, ", ".join(served))
+            return
+        await group.restart_for_partner(f"its data did not become stale within {self._timers.outdate_ms} ms")
+
+    async def _outdate_lone(self, name: str) -> FenceSay | None:
+        mirror = self._host.lone_mirror(name)
+        if (await mirror.status()).role is Role.PRIMARY:
+            return FenceSay(Verdict.PRIMARY, 0)
+        return FenceSay(Verdict.OUTDATED, 0) if await mirror.outdate() else None
 
     def _on_fence_reply(self, reply: FenceReply) -> None:
         if self._asked.get(reply.mirror) != reply.nonce:
@@ -145,9 +188,13 @@ class Talk(Senses, FenceArbiter):
     async def _send_clients(self) -> None:
         """Tell the partner who is connected, so that it can wake them after a takeover."""
         while True:
-            await asyncio.sleep(CLIENTS_EVERY_S)
-            for group in tuple(self._groups.values()):
+            groups = tuple(self._groups.values())
+            pause_s = max(CLIENTS_EVERY_S / max(len(groups), 1), 1 / CLIENTS_GROUPS_A_S)
+            for group in groups:
+                await asyncio.sleep(pause_s)
                 await self._send_clients_of(group)
+            if not groups:
+                await asyncio.sleep(pause_s)
 
     async def _send_clients_of(self, group: Group) -> None:
         def is_served() -> bool:

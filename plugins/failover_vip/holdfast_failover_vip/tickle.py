@@ -10,9 +10,9 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from holdfast.errors import UnsupportedError
-from holdfast_failover_vip.arp import packed_ipv4
 from holdfast_failover_vip.icmp import internet_checksum
 
 _log = logging.getLogger(__name__)
@@ -24,28 +24,24 @@ _WINDOW = 1234
 
 
 def tickle_segment(virtual_address: str, port: int, client_address: str, client_port: int) -> bytes:
-    """An IPv4 packet: TCP ACK with sequence and acknowledgement 0. Raises UnsupportedError for IPv6."""
-    source, target = packed_ipv4(virtual_address), packed_ipv4(client_address)
+    """A packet: TCP ACK with sequence and acknowledgement 0. Raises UnsupportedError for addresses of two families."""
+    ours, theirs = ip_address(virtual_address), ip_address(client_address)
+    if ours.version != theirs.version:
+        raise UnsupportedError(f"{client_address} cannot be connected to {virtual_address}")
+    source, target = ours.packed, theirs.packed
 
     def tcp(checksum: int) -> bytes:
         return struct.pack("!HHIIBBHHH", port, client_port, 0, 0, 5 << 4, _ACK, _WINDOW, checksum, 0)
 
     blank = tcp(0)
+    # The fields of RFC 793 and RFC 8200 differ in width, and not in sum.
     pseudo = source + target + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(blank))
     segment = tcp(internet_checksum(pseudo + blank))
+    if ours.version == 6:
+        return struct.pack("!IHBB", 6 << 28, len(segment), socket.IPPROTO_TCP, 64) + source + target + segment
     # The kernel fills in the identification and the header's checksum.
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 0, 0, 64, socket.IPPROTO_TCP, 0, source, target)
     return head + segment
-
-
-def _raw() -> socket.socket:
-    return socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-
-
-def send_tickle(virtual_address: str, port: int, client_address: str, client_port: int) -> None:
-    """Send one. Raises OSError if it cannot be sent, UnsupportedError for IPv6."""
-    with _raw() as sending:
-        sending.sendto(tickle_segment(virtual_address, port, client_address, client_port), (client_address, 0))
 
 
 async def tickle(virtual_addresses: Iterable[str], port: int, clients: Iterable[tuple[str, int]]) -> None:
@@ -55,28 +51,42 @@ async def tickle(virtual_addresses: Iterable[str], port: int, clients: Iterable[
     they are disturbed while they log in. Which virtual address a client used is not known, so each is tried; a
     client without such a connection ignores it with a reset.
     """
-    ours = tuple(virtual_addresses)
+    ours = {address: ip_address(address).version for address in virtual_addresses}
     packets: list[tuple[bytes, str]] = []
     for address, client_port in clients:
-        for virtual_address in ours:
-            try:
-                packets.append((tickle_segment(virtual_address, port, address, client_port), address))
-            except UnsupportedError:
-                _log.info("%s is not woken at %s: only IPv4 connections are", address, virtual_address)
+        try:
+            version = ip_address(address).version
+            told = [tickle_segment(our, port, address, client_port) for our in ours if ours[our] == version]
+        except (ValueError, struct.error):
+            _log.warning("%s, port %s, is no client that could be woken", address, client_port)
+            continue
+        packets.extend((packet, address) for packet in told)
     if not packets:
         return
-    with _raw() as sending:
-        _send_all(sending, packets)
-        await asyncio.sleep(AGAIN_AFTER_S)
-        _send_all(sending, packets)
+    _send_all(packets)
+    await asyncio.sleep(AGAIN_AFTER_S)
+    _send_all(packets)
 
 
-def _send_all(sending: socket.socket, packets: list[tuple[bytes, str]]) -> None:
+def _send_all(packets: list[tuple[bytes, str]]) -> None:
     failures: dict[str, OSError] = {}
-    for packet, address in packets:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        told = [(packet, address) for packet, address in packets if (":" in address) == (family is socket.AF_INET6)]
         try:
-            sending.sendto(packet, (address, 0))
-        except OSError as reason:
-            failures[address] = reason
+            _send(family, told, failures)
+        except OSError as reason:  # this kernel does not know the family
+            failures |= dict.fromkeys((address for _, address in told), reason)
     for address, failure in failures.items():
         _log.warning("client %s could not be woken: %s", address, failure)
+
+
+def _send(family: socket.AddressFamily, packets: list[tuple[bytes, str]], failures: dict[str, OSError]) -> None:
+    if not packets:
+        return
+    # This protocol says that the packet comes with its header (raw(7); of IPv6 since Linux 4.5).
+    with socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW) as sending:
+        for packet, address in packets:
+            try:
+                sending.sendto(packet, (address, 0))
+            except OSError as reason:
+                failures[address] = reason

@@ -42,11 +42,18 @@ class Timers:
     """A handed-over group not served by the partner after this long is taken back."""
     retry_ms: int = 2000
     """After a promotion that failed and was undone."""
+    outdate_ms: int = 4000
+    """A passive node that has not become stale for so long, while its partner waits for that, restarts itself."""
 
     @property
     def gap_ms(self) -> int:
         """How old the oldest of `gap_probes` unanswered pings must be to make a gap."""
         return self.gap_probes * self.burst_ms + self.jitter_ms
+
+    @property
+    def ping_lost_ms(self) -> int:
+        """A ping node that has been silent for this long is said not to answer."""
+        return 5 * self.calm_probe_ms
 
     @property
     def isolated_ms(self) -> int:
@@ -83,5 +90,6 @@ class Timers:
             (self.alone_ms >= 4 * self.dead_ms, "alone_ms >= 4 * dead_ms"),
             (self.client_lost_ms >= 4 * self.calm_probe_ms, "client_lost_ms >= 4 * calm_probe_ms"),
             (self.handover_ms >= 4 * self.dead_ms, "handover_ms >= 4 * dead_ms"),
+            (self.outdate_ms >= 4 * self.dead_ms, "outdate_ms >= 4 * dead_ms"),
         )
         return tuple(f"it must hold that {text}" for holds, text in rules if not holds)

@@ -9,6 +9,9 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
 
 from holdfast.errors import InvalidError
 from holdfast.hooks.failover import GroupState
@@ -19,7 +22,8 @@ from holdfast_failover_vip.facts import Verdict
 VERSION = 1
 FEATURES: tuple[str, ...] = ()
 """What a receiver must understand. Additions that may be ignored need a new version instead."""
-MAX_BYTES = 16_384
+MAX_BYTES = 60_000
+"""Room for a heartbeat with as many groups as a pair can have mirrors; a datagram has 65,507."""
 _MAC_BYTES = 32
 
 
@@ -143,14 +147,13 @@ class Envelope(_Header):
 
 def encode(envelope: Envelope, key: Secret) -> bytes:
     """Make a datagram."""
-    body = {
+    head = {
         "version": VERSION,
         "features": list(FEATURES),
         **{name: getattr(envelope, name) for name in _HEADER},
         "kind": _NAMES[type(envelope.message)],
-        "message": to_plain(envelope.message),
     }
-    data = json.dumps(body, separators=(",", ":")).encode()
+    data = f'{_text(head)[:-1]},"message":{_message_text(envelope.message)}}}'.encode()
     if len(data) + _MAC_BYTES > MAX_BYTES:
         raise InvalidError(f"a message of {len(data)} bytes is too long")
     return _mac(data, key) + data
@@ -165,23 +168,57 @@ def decode(datagram: bytes, key: Secret) -> Envelope:
         raise ForgedError("a datagram has a wrong signature")
     try:
         body = json.loads(data)
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise InvalidError(f"a message is no JSON: {reason}") from reason
     if not isinstance(body, dict):
         raise InvalidError("a message is an object")
     if body.get("version") != VERSION:
-        raise ForeignVersionError(f"the partner speaks version {body.get('version')}, we speak {VERSION}")
-    if unknown := sorted(set(body.get("features", ())) - set(FEATURES)):
-        raise ForeignVersionError(f"the partner needs {', '.join(unknown)}, which we do not know")
+        raise ForeignVersionError(f"the partner speaks version {body.get('version')!r}, we speak {VERSION}")
+    features = body.get("features")
+    if not isinstance(features, list):
+        raise InvalidError("the features of a message are a list")
+    if unknown := [feature for feature in features if feature not in FEATURES]:
+        raise ForeignVersionError(f"the partner needs {unknown!r}, which we do not know")
     kind = _KINDS.get(str(body.get("kind")))
     if kind is None:
         raise ForeignVersionError(f"the partner sent a {body.get('kind')!r}, which we do not know")
     header = from_plain(_Header, {name: body.get(name) for name in _HEADER})
-    return Envelope(**vars(header), message=from_plain(kind, body.get("message")))
+    return Envelope(**vars(header), message=_message(kind, _text(body.get("message"))))
+
+
+# A heartbeat goes out on every link and says the same as the one before it, most of the time. With dozens of groups
+# to put into words and to read, twenty times a second, that would be most of what a monitor does.
+_REMEMBERED = 8
+
+
+def _text(plain: Any) -> str:
+    return json.dumps(plain, separators=(",", ":"))
+
+
+@lru_cache(_REMEMBERED)
+def _message_text(message: Message) -> str:
+    return _text(to_plain(message))
+
+
+@lru_cache(_REMEMBERED)
+def _message(kind: type, text: str) -> Message:
+    message: Message = from_plain(kind, json.loads(text))
+    return message
 
 
 def _mac(data: bytes, key: Secret) -> bytes:
     return hmac.new(bytes.fromhex(key.reveal()), data, hashlib.sha256).digest()
+
+
+class Judgement(StrEnum):
+    """What becomes of an authentic message; but for the first two, why it is refused."""
+
+    NEW = "new"
+    GREETING = "the partner has not heard this monitor yet"
+    OTHER_LINK = "it was sent on another link"
+    FORMER_PARTNER = "it is of a former session of the partner's monitor"
+    FORMER_SELF = "it is meant for a former session of this node's monitor, or for another node"
+    NOT_NEWER = "it is no newer than what came before: it was repeated, or overtaken"
 
 
 class Freshness:
@@ -200,23 +237,25 @@ class Freshness:
         self.candidate = ""
         """The boot to answer to: the newest authentic one, proven or not."""
 
-    def admits(self, envelope: Envelope, link: str, *, is_live: bool) -> bool:
+    def judge(self, envelope: Envelope, link: str, *, is_live: bool) -> Judgement:
         """Whether the message is new, from the link it says, and meant for this boot of ours.
 
         While the partner's present boot `is_live`, recorded messages of others cannot divert our answers.
         """
-        if envelope.link != link or envelope.boot in self._retired:
-            return False
+        if envelope.link != link:
+            return Judgement.OTHER_LINK
+        if envelope.boot in self._retired:
+            return Judgement.FORMER_PARTNER
         if envelope.heard_boot != self._own_boot:
             if not is_live:
                 self.candidate = envelope.boot
-            return False
+            return Judgement.FORMER_SELF if envelope.heard_boot else Judgement.GREETING
         if envelope.boot != self.boot:
             if self.boot:
                 self._retired.add(self.boot)
             self.boot = self.candidate = envelope.boot
             self._sequences.clear()
         if envelope.sequence <= self._sequences.get(link, -1):
-            return False
+            return Judgement.NOT_NEWER
         self._sequences[link] = envelope.sequence
-        return True
+        return Judgement.NEW

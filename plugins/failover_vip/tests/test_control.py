@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from holdfast.errors import ConfirmationError, Reason, RefusedError, UnavailableError
-from holdfast.hooks.failover import MonitorStatus
+from holdfast.errors import BusyError, ConfirmationError, Reason, RefusedError, UnavailableError
+from holdfast.hooks.failover import GroupState, MonitorStatus
 from holdfast.testing.fakes import ScriptedCommands, make_host
 from holdfast_failover_vip.control import ask, serve, socket_path
 from holdfast_failover_vip.driver import open_driver
+from holdfast_failover_vip.facts import GroupView
+from holdfast_failover_vip.forecast import forecast
 from holdfast_failover_vip.settings import Settings
+from plugins.failover_vip.tests.test_decide import PEER_ACTIVE, STANDBY
 
 REASON = Reason("not-in-sync", "g is frozen", "wait")
 
@@ -103,12 +107,52 @@ async def test_a_monitor_that_does_not_answer_in_time_is_unavailable(path: Path)
         await ask(path, "hang", timeout_s=0.05)
 
 
+@contextlib.asynccontextmanager
+async def monitor_of(path: Path, view: GroupView) -> AsyncIterator[None]:
+    """A monitor that has one view to tell."""
+
+    async def tell(asked: Mapping[str, Any]) -> object:
+        return view
+
+    serving = asyncio.create_task(serve(path, {"view": tell}))
+    while not is_open(path):  # noqa: ASYNC110 - the kernel sends no event
+        await asyncio.sleep(0.001)
+    yield
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+async def test_the_driver_plays_what_the_monitor_knows(tmp_path: Path) -> None:
+    host = make_host(tmp_path, commands=ScriptedCommands(lambda argv, _: None))
+    driver = await open_driver(Settings(), host)
+    async with monitor_of(socket_path(host.run_dir), STANDBY):
+        assert await driver.forecast("g") == forecast(STANDBY, Settings().timers)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        replace(STANDBY, state=GroupState.PROMOTING),
+        replace(STANDBY, peer=replace(PEER_ACTIVE, state=GroupState.PROMOTING)),
+    ],
+)
+async def test_nothing_is_foreseen_while_a_takeover_is_under_way(tmp_path: Path, view: GroupView) -> None:
+    host = make_host(tmp_path, commands=ScriptedCommands(lambda argv, _: None))
+    driver = await open_driver(Settings(), host)
+    async with monitor_of(socket_path(host.run_dir), view):
+        with pytest.raises(BusyError):
+            await driver.forecast("g")
+
+
 async def test_the_driver_says_what_a_dead_monitor_means(tmp_path: Path) -> None:
     driver = await open_driver(Settings(), make_host(tmp_path, commands=ScriptedCommands(lambda argv, _: None)))
     assert await driver.status() == MonitorStatus(is_running=False)
     assert await driver.decisions() == ()
     with pytest.raises(UnavailableError):
         await driver.plan_written()
+    with pytest.raises(UnavailableError):
+        await driver.forecast("g")
     with pytest.raises(UnavailableError):
         await driver.switch_over("g", to="b", deadline_s=1)
     with pytest.raises(UnavailableError):

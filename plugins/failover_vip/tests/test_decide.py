@@ -41,7 +41,8 @@ from holdfast_failover_vip.facts import (
     Verdict,
     worst,
 )
-from holdfast_failover_vip.standby import pick
+from holdfast_failover_vip.reasons import explain
+from holdfast_failover_vip.standby import blockers, pick
 from holdfast_failover_vip.timers import Timers
 
 S = GroupState
@@ -150,6 +151,14 @@ def test_after_a_power_cut_the_standby_takes_over_under_a_higher_epoch() -> None
     assert step.actions == (TakeOver(6, leaves_peer=True),)
 
 
+def test_a_frozen_node_that_was_cut_off_meanwhile_does_not_go_on_alone() -> None:
+    """The ping node answers again, and has since the partner's last sign of life: it may have served in between."""
+    late = replace(FROZEN, since_ms=900, net=replace(DEAD, ping=replace(STEADY, run_ms=899)))
+    assert decide(late, T) == Step(S.FROZEN)
+    in_time = replace(late, net=replace(DEAD, ping=replace(STEADY, run_ms=900)))
+    assert decide(in_time, T).actions == (Answer(FenceAnswer.PEER_UNREACHABLE),)
+
+
 def test_the_same_facts_give_the_same_step() -> None:
     assert decide(SUSPECT, T) == decide(SUSPECT, T)
 
@@ -225,8 +234,10 @@ def test_data_are_no_longer_current_once_the_partner_may_go_on_without_us(state:
     assert not decide(view, T).is_current
 
 
-def test_data_are_no_longer_current_once_the_partner_does_not_hear_us() -> None:
-    view = replace(STANDBY, mirror=LOST, peer=replace(PEER_ACTIVE, hears_us=False))
+@pytest.mark.parametrize("mirror", [LOST, IN_SYNC])
+def test_data_are_no_longer_current_once_the_partner_does_not_hear_us(mirror: MirrorFacts) -> None:
+    """However well connected the kernel still believes to be: heard once between two silences, it goes on alone."""
+    view = replace(STANDBY, mirror=mirror, peer=replace(PEER_ACTIVE, hears_us=False))
     assert not decide(view, T).is_current
 
 
@@ -351,6 +362,18 @@ def test_a_freeze_without_a_question_connects_again_once_the_partner_is_heard() 
     assert decide(view, T).actions == (Connect(),)
     assert decide(replace(view, since_ms=T.reconnect_ms - 1), T).actions == ()
     assert decide(replace(view, peer=replace(PEER_STANDBY, state=S.PROMOTING)), T).actions == ()
+
+
+def test_a_freeze_whose_question_was_lost_makes_the_kernel_ask_again() -> None:
+    view = replace(FROZEN, fence_pending=False, net=HEARD, since_ms=T.reconnect_ms)
+    assert view.mirror.connection is ConnectionState.CONNECTING
+    assert decide(view, T) == Step(S.FROZEN, (LeavePeer(),))
+    assert decide(replace(view, net=DEAD), T).actions == (LeavePeer(),)
+    assert decide(replace(view, since_ms=T.reconnect_ms - 1), T).actions == ()
+    assert decide(replace(view, mirror=replace(SUSPENDED, is_fresh=False)), T).actions == ()
+    assert decide(replace(view, fence_pending=True), T).actions == (AskPeer(),)
+    assert decide(replace(view, mirror=replace(SERVED, is_suspended=True)), T).actions == ()
+    assert decide(replace(view, mirror=replace(SUSPENDED, disk=DiskState.DISKLESS)), T).actions == ()
 
 
 # --- giving way ---
@@ -629,6 +652,121 @@ def test_a_switch_is_refused_with_every_reason_at_once() -> None:
     assert [reason.code for reason in refuse_switch(busy, "b")] == ["partner-not-ready", "other-revision"]
 
 
+# --- a node in maintenance ---
+
+WORKED_ON = ("b",)
+RECORDED_STALE = replace(LOST, peer_disk=DiskState.OUTDATED)
+LONE_AND_NEWEST = replace(ALONE, mirror=RECORDED_STALE, since_ms=60_000)
+IDLE = replace(STANDBY, state=S.STANDBY_NOT, peer=replace(PEER_IDLE, last_active="b"), mirror=BOTH_IDLE)
+
+
+def served_last_by(view: GroupView, node: str) -> GroupView:
+    assert view.peer is not None
+    record = replace(view.record, last_active=node)
+    return replace(view, record=record, peer=replace(view.peer, last_active=node))
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(SUSPECT, id="the partner is dead"),
+        pytest.param(replace(SUSPECT, since_ms=3_600_000), id="the partner has been dead for an hour"),
+        pytest.param(LONE_AND_NEWEST, id="alone, the partner's data recorded stale"),
+        pytest.param(replace(LONE_AND_NEWEST, state=S.MANUAL), id="alone, waiting for a person"),
+        pytest.param(served_last_by(IDLE, "b"), id="nobody serves, it served last"),
+        pytest.param(
+            replace(served_last_by(IDLE, "a"), peer=replace(PEER_IDLE, state=S.MANUAL)), id="its partner cannot"
+        ),
+        pytest.param(
+            replace(IDLE, mirror=replace(BOTH_IDLE, peer_disk=DiskState.OUTDATED, is_in_sync=False)),
+            id="nobody serves, only its data are good",
+        ),
+    ],
+)
+def test_a_node_in_maintenance_does_not_begin_to_serve_by_itself(view: GroupView) -> None:
+    assert promotes(decide(view, T))
+    assert not promotes(decide(replace(view, in_maintenance=WORKED_ON), T))
+    assert not promotes(decide(replace(view, in_maintenance=("a", "b")), T))
+
+
+def test_a_suspicion_in_maintenance_is_kept_and_says_what_a_person_can_do() -> None:
+    view = replace(SUSPECT, in_maintenance=WORKED_ON)
+    assert decide(view, T) == Step(S.SUSPECT, is_current=True)
+    assert blockers(view, T) == (
+        "b is in maintenance and takes over on a person's word only: end the maintenance, or promote the group",
+    )
+    assert any("in maintenance" in reason for reason in explain(view, T))
+    assert blockers(replace(SUSPECT, in_maintenance=("a",)), T) == ()
+
+
+def test_a_person_may_promote_a_node_in_maintenance() -> None:
+    assert promotes(decide(replace(SUSPECT, in_maintenance=WORKED_ON, is_granted=True), T))
+    waiting = replace(ALONE, state=S.MANUAL, in_maintenance=WORKED_ON)
+    assert not promotes(decide(waiting, T))
+    assert promotes(decide(replace(waiting, is_granted=True), T))
+
+
+def test_a_ping_node_that_is_lost_meanwhile_costs_the_right_to_take_over_and_not_the_data() -> None:
+    step = decide(replace(SUSPECT, net=CUT_OFF), T)
+    assert (step.state, step.actions, step.is_current) == (S.STANDBY_NOT, (Outdate(),), False)
+    step = decide(replace(SUSPECT, net=CUT_OFF, in_maintenance=WORKED_ON), T)
+    assert (step.state, step.actions, step.is_current) == (S.STANDBY_NOT, (), False)
+    assert "can no longer know" in step.sentence
+
+
+def test_the_partner_of_a_node_in_maintenance_serves_what_nobody_does() -> None:
+    """Both compute it from the same marks: the one steps back, the other begins."""
+    on_b = replace(served_last_by(IDLE, "b"), in_maintenance=WORKED_ON)
+    on_a = replace(on_b, node="a", partner="b")
+    assert not promotes(decide(on_b, T))
+    assert promotes(decide(on_a, T))
+    assert not promotes(decide(replace(on_a, in_maintenance=()), T))
+    # Blocks were found to differ: only who served last has the truth, whatever becomes of it.
+    differ = replace(on_a.mirror, is_in_sync=False)
+    assert not promotes(decide(replace(on_a, mirror=differ), T))
+
+
+NO_DISK = replace(SERVED, disk=DiskState.DISKLESS, is_in_sync=False)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(replace(ACTIVE, mirror=NO_DISK), id="its disk is lost"),
+        pytest.param(
+            replace(ACTIVE, net=replace(HEARD, ping=replace(GAP, silent_ms=T.client_lost_ms))), id="no ping node"
+        ),
+        pytest.param(replace(ACTIVE, switch_to="b"), id="asked for before"),
+    ],
+)
+def test_nothing_is_handed_to_a_node_in_maintenance(view: GroupView) -> None:
+    assert decide(view, T).state is S.DEMOTING
+    step = decide(replace(view, in_maintenance=WORKED_ON), T)
+    assert not any(isinstance(action, HandOver) for action in step.actions)
+    assert step.state is not S.DEMOTING
+
+
+def test_a_node_in_maintenance_that_serves_goes_on_and_may_hand_over() -> None:
+    here = ("a",)
+    assert decide(replace(ACTIVE, in_maintenance=here), T) == decide(ACTIVE, T)
+    assert decide(replace(ACTIVE, in_maintenance=here, switch_to="b"), T).state is S.DEMOTING
+    assert decide(replace(FROZEN, in_maintenance=here), T) == decide(FROZEN, T)
+    # What it let go of it takes back: it served it.
+    refused = replace(
+        ACTIVE, state=S.DEMOTING, mirror=BOTH_IDLE, peer=PEER_STANDBY, handed_epoch=6, handover_refusal="no"
+    )
+    assert promotes(decide(replace(refused, in_maintenance=here), T))
+    assert refuse_switch(replace(ACTIVE, in_maintenance=here), "b") == ()
+
+
+def test_a_switch_to_a_node_in_maintenance_is_refused_on_both_sides() -> None:
+    reasons = refuse_switch(replace(ACTIVE, in_maintenance=WORKED_ON), "b")
+    assert [(reason.code, "maintenance/end" in reason.remedy) for reason in reasons] == [("in-maintenance", True)]
+    offered = replace(STANDBY, mirror=BOTH_IDLE)
+    assert refuse_handover(offered, 6, 3) is None
+    assert refuse_handover(replace(offered, in_maintenance=WORKED_ON), 6, 3) == "b is in maintenance"
+
+
 # --- being asked to be stale ---
 
 
@@ -642,6 +780,11 @@ def test_a_switch_is_refused_with_every_reason_at_once() -> None:
         (S.ACTIVE_ALONE, Record(6, 6, "b", refuses_outdate=True), SERVED, Verdict.PRIMARY),
         (S.BOOT, Record(6, 6, "b"), SERVED, Verdict.PRIMARY),
         (S.STANDBY_NOT, Record(6, 6, "b"), LOST, Verdict.NEWER),
+        # Promoted, and off or undone before it had kept that it serves: its kernel knows the asker to be stale.
+        (S.STANDBY_NOT, Record(6, 0, "a"), replace(LOST, peer_disk=DiskState.OUTDATED), Verdict.NEWER),
+        (S.STANDBY_NOT, Record(6, 0, "a"), replace(LOST, peer_disk=DiskState.INCONSISTENT), Verdict.NEWER),
+        (S.STANDBY_NOT, Record(5, 0, "a"), replace(IN_SYNC, peer_disk=DiskState.INCONSISTENT), None),
+        (S.STANDBY_NOT, Record(5, 0, "a"), replace(LOST, disk=DiskState.OUTDATED, peer_disk=DiskState.OUTDATED), None),
     ],
 )
 def test_a_node_that_promotes_or_served_later_is_not_outdated(

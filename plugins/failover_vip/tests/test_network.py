@@ -21,14 +21,17 @@ from typing import Any, TypeVar
 import pytest
 
 from holdfast.errors import UnavailableError, UnsupportedError
-from holdfast.hooks.failover import GroupPlan, Link, MonitorPlan, VirtualAddress
+from holdfast.hooks.failover import GroupPlan, MonitorPlan, VirtualAddress
+from holdfast.hooks.links import Link
 from holdfast.values import Secret
+from holdfast_failover_vip import neighbour
 from holdfast_failover_vip.address import VirtualAddresses
-from holdfast_failover_vip.arp import ArpProbe, claimant, send_gratuitous
+from holdfast_failover_vip.arp import claimant, send_gratuitous
+from holdfast_failover_vip.claims import ClaimProbe
 from holdfast_failover_vip.icmp import Echo, internet_checksum
 from holdfast_failover_vip.links import LinkSockets
-from holdfast_failover_vip.preflight import check_addresses
-from holdfast_failover_vip.tickle import send_tickle, tickle, tickle_segment
+from holdfast_failover_vip.preflight import check_addresses, check_nics
+from holdfast_failover_vip.tickle import tickle, tickle_segment
 
 T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
@@ -36,6 +39,7 @@ _COUNT = itertools.count()
 HERE, THERE = "10.91.0.1", "10.91.0.2"
 VIP = VirtualAddress("10.91.0.100", 24, "cable")
 VIP6 = VirtualAddress("fd91::100", 64, "cable")
+BOTH = pytest.mark.parametrize("wanted", [VIP, VIP6], ids=["arp", "neighbour-discovery"])
 
 
 def ip(*words: str) -> str:
@@ -128,10 +132,31 @@ def wait_until_up(namespace: str, cable: str) -> None:
         time.sleep(0.01)
 
 
+def add(namespace: Namespace, wanted: VirtualAddress) -> None:
+    """Give a machine an address of its own, as another station may have one."""
+    words = ("nodad",) if ":" in wanted.address else ()
+    namespace.ip("addr", "add", f"{wanted.address}/{128 if words else 32}", "dev", "cable", *words)
+
+
+def frame_type(frame: bytes) -> int:
+    """Of ICMPv6."""
+    return frame[54]
+
+
+def unheard(*_: object) -> None:
+    """Whatever comes in does not matter."""
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 3) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - it may be the state of a kernel
             await asyncio.sleep(0.01)
+
+
+def connect_refused(address: str) -> None:
+    """Reach a host at a port that nobody listens on: its kernel says so."""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, 9), timeout=3)
 
 
 def all_heard(tap: socket.socket) -> list[bytes]:
@@ -151,16 +176,38 @@ class TestPreflight:
         ("taken", "is_started", "codes"),
         [(False, False, []), (True, False, ["address-taken"]), (True, True, [])],
     )
+    @pytest.mark.parametrize("wanted", [VirtualAddress("10.91.0.50", 24, "cable"), VIP6])
     def test_an_address_that_somebody_answers_for_is_named_unless_its_group_runs(
-        self, pair: Pair, taken: bool, is_started: bool, codes: list[str]
+        self, pair: Pair, wanted: VirtualAddress, taken: bool, is_started: bool, codes: list[str]
     ) -> None:
+        pair.here.ip("addr", "add", "fd91::1/64", "dev", "cable", "nodad")
         if taken:
-            pair.there.ip("addr", "add", "10.91.0.50/32", "dev", "cable")
-        group = GroupPlan("g", 1, "m", (), (VirtualAddress("10.91.0.50", 24, "cable"),), "a", is_started)
-        plan = MonitorPlan(1, "a", "b", Secret("00"), (link("a", "cable", 1),), None, (group,), ())
+            words = ("nodad",) if wanted is VIP6 else ()
+            pair.there.ip("addr", "add", f"{wanted.address}/{wanted.prefix_length}", "dev", "cable", *words)
+        group = GroupPlan("g", 1, "m", (), (wanted,), "a", is_started)
+        plan = MonitorPlan(2, "a", "b", Secret("00"), (link("a", "cable", 1),), (), (group,), ())
         found = pair.here.run(lambda: check_addresses(plan, group))
         assert [unmet.code for unmet in found] == codes
         assert all(pair.there.mac("cable") in unmet.text for unmet in found)
+
+    def test_what_does_not_fit_the_nics_of_the_machine_is_named(self, pair: Pair) -> None:
+        lost = Link("lost", "second", "10.92.0.1", "10.93.0.2")
+        moved = Link("moved", "cable", "10.92.0.1", "10.92.0.2")
+        group = GroupPlan("g", 1, "m", (), (VirtualAddress("10.92.0.50", 24, "lo"),), "a", is_started=False)
+        plan = MonitorPlan(2, "a", "b", Secret("00"), (lost, moved), (HERE,), (group,), ())
+        found = pair.here.run(lambda: check_addresses(plan, group))
+        codes = [unmet.code for unmet in found]
+        assert codes == ["link-networks", "link-address", "ping-node-of-the-pair", "address-outside"]
+
+    def test_a_nic_that_is_missing_on_this_node_is_named(self, pair: Pair) -> None:
+        gone = Link("gone", "absent", HERE, THERE)
+        group = GroupPlan("g", 1, "m", (), (VirtualAddress("10.92.0.50", 24, "nowhere"),), "a", is_started=False)
+        plan = MonitorPlan(2, "a", "b", Secret("00"), (gone,), (), (group,), ())
+        found = pair.here.run(lambda: check_nics(plan, group))
+        assert [(unmet.code, unmet.text) for unmet in found] == [
+            ("no-interface", "there is no NIC absent"),
+            ("no-interface", "there is no NIC nowhere"),
+        ]
 
 
 class TestLinks:
@@ -171,7 +218,9 @@ class TestLinks:
 
         async def body() -> list[tuple[str, bytes]]:
             got: list[tuple[str, bytes]] = []
-            links = LinkSockets((link("a", "cable", 1), link("b", "second", 2)), lambda *what: got.append(what))
+            links = LinkSockets(
+                (link("a", "cable", 1), link("b", "second", 2)), lambda *what: got.append(what), unheard
+            )
             assert links.send("a", b"to a")
             assert links.send("b", b"to b")
             for number, peer in enumerate(peers):
@@ -191,22 +240,25 @@ class TestLinks:
         peer = pair.there.socket(socket.AF_INET, socket.SOCK_DGRAM)
         peer.bind((THERE, 1234))
 
-        async def body() -> list[bytes]:
+        async def body() -> tuple[list[bytes], list[tuple[str, str]]]:
             got: list[bytes] = []
-            links = LinkSockets((link("a", "cable", 1),), lambda _, data: got.append(data))
+            refused: list[tuple[str, str]] = []
+            links = LinkSockets(
+                (link("a", "cable", 1),), lambda _, data: got.append(data), lambda *what: refused.append(what)
+            )
             foreign.sendto(b"foreign", (HERE, 7788))
             peer.sendto(b"peer", (HERE, 7788))
             await until(lambda: got)
             links.close()
-            return got
+            return got, refused
 
-        assert pair.here.run(body) == [b"peer"]
+        assert pair.here.run(body) == ([b"peer"], [("a", "it came from 10.91.0.77")])
 
     def test_a_link_opens_when_its_address_appears_and_again_after_it_vanished(self, pair: Pair) -> None:
         late = Link("late", "cable", "10.91.0.55", THERE)
 
         async def body() -> None:
-            links = LinkSockets((late,), lambda *_: None)
+            links = LinkSockets((late,), unheard, unheard)
             assert not links.is_open("late")
             assert not links.send("late", b"x")
             for _ in range(2):
@@ -225,7 +277,7 @@ class TestLinks:
         pair.here.ip("route", "add", f"{THERE}/32", "via", "10.92.0.2", "dev", "second")
 
         async def body() -> None:
-            links = LinkSockets((link("a", "cable", 1),), lambda *_: None)
+            links = LinkSockets((link("a", "cable", 1),), unheard, unheard)
             pair.here.ip("link", "set", "cable", "down")
             links.send("a", b"x")
             links.close()
@@ -249,6 +301,37 @@ class TestEcho:
             return got
 
         assert sorted(pair.here.run(body)) == [(THERE, 7), (THERE, 9), ("10.92.0.2", 8)]
+
+    def test_one_that_cannot_be_asked_keeps_no_answer_of_another_from_coming(self, pair: Pair) -> None:
+        async def body() -> list[tuple[str, int]]:
+            got: list[tuple[str, int]] = []
+            echo = Echo(lambda *what: got.append(what))
+            for number in range(3):
+                assert echo.send(THERE, interface=None, source=None, number=number)
+                assert not echo.send("203.0.113.1", interface=None, source=None, number=number)
+            await until(lambda: len(got) == 3)
+            echo.close()
+            return got
+
+        assert pair.here.run(body) == [(THERE, 0), (THERE, 1), (THERE, 2)]
+
+    def test_dead_neighbours_keep_no_question_to_a_living_one_from_leaving(self, pair: Pair) -> None:
+        """As many as a burst of three seconds asks of the ping nodes of the largest set."""
+        dead = [f"10.91.0.{number}" for number in range(201, 207)]
+
+        async def body() -> list[int]:
+            got: list[int] = []
+            echo = Echo(lambda _, number: got.append(number))
+            for number in range(100):
+                for address in dead:
+                    echo.send(address, interface=None, source=None, number=number)
+                assert echo.send(THERE, interface=None, source=None, number=number)
+                await asyncio.sleep(0.002)
+            await until(lambda: len(got) == 100)
+            echo.close()
+            return got
+
+        assert pair.here.run(body) == list(range(100))
 
     def test_nobody_answers_for_an_address_that_is_not_there_or_over_the_wrong_cable(self, pair: Pair) -> None:
         async def body() -> list[tuple[str, int]]:
@@ -320,7 +403,7 @@ class TestAddresses:
                 assert await addresses.are_up()
             shown = pair.here.ip("addr", "show", "dev", "cable")
             assert "10.91.0.100/32" in shown
-            assert "fd91::100/128 scope global nodad" in shown
+            assert "fd91::100/128 scope global nodad deprecated" in shown
             for _ in range(2):
                 await addresses.drop()
                 assert not await addresses.are_up()
@@ -347,12 +430,129 @@ class TestAddresses:
 
         pair.here.run(body)
 
+    @BOTH
+    def test_clients_of_a_dropped_address_meet_silence_and_not_the_end_of_their_connection(
+        self, pair: Pair, wanted: VirtualAddress
+    ) -> None:
+        family = socket.AF_INET6 if wanted is VIP6 else socket.AF_INET
+        for namespace, address in ((pair.here, "fd91::1"), (pair.there, "fd91::2")):
+            namespace.ip("addr", "add", f"{address}/64", "dev", "cable", "nodad")
+
+        def silenced() -> bool:
+            return "blackhole" in pair.here.ip("-6", "rule", "show")
+
+        async def body() -> None:
+            addresses = VirtualAddresses((VIP, VIP6))
+            await until(lambda: "tentative" not in pair.here.ip("addr", "show", "dev", "cable"))
+            await addresses.raise_()
+            listening = pair.here.socket(family, socket.SOCK_STREAM)
+            listening.bind((wanted.address, 3260))
+            listening.listen()
+            client = pair.there.socket(family, socket.SOCK_STREAM)
+            client.connect((wanted.address, 3260))
+            accepted, _ = listening.accept()
+            for _ in range(2):
+                await addresses.drop()
+            assert silenced()
+            accepted.close()
+            listening.close()
+            client.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            await addresses.raise_()
+            assert not silenced()
+            await asyncio.to_thread(pair.there.call, lambda: connect_refused(wanted.address))
+            await addresses.drop()
+            # A monitor that was killed leaves it behind, and the next one takes it away.
+            later = VirtualAddresses((VIP, VIP6))
+            assert silenced()
+            await later.raise_()
+            assert not silenced()
+            await later.drop()
+            last = VirtualAddresses((VIP, VIP6))
+            await last.prepare()
+            assert not silenced()
+            await last.close()
+            await later.raise_()
+            await later.drop()
+            await later.close()
+            await addresses.close()
+            assert not silenced()
+
+        pair.here.run(body)
+
     def test_a_missing_interface_cannot_be_raised_on_but_is_already_dropped(self, pair: Pair) -> None:
         async def body() -> None:
             addresses = VirtualAddresses((VirtualAddress("10.91.0.100", 24, "absent"),))
             with pytest.raises(UnavailableError, match="absent"):
                 await addresses.raise_()
             await addresses.drop()
+            await addresses.close()
+
+        pair.here.run(body)
+
+    def test_several_addresses_of_both_families_on_several_nics_go_up_and_down_together(self, pair: Pair) -> None:
+        wanted = (VIP, VIP6, VirtualAddress("10.92.0.100", 24, "second"), VirtualAddress("fd92::100", 64, "second"))
+
+        def shown() -> list[str]:
+            words = [line.split() for line in pair.here.ip("-o", "addr", "show").splitlines()]
+            return sorted(f"{word[1]} {word[3]}" for word in words if word[3].partition("/")[0].endswith("100"))
+
+        async def body() -> None:
+            addresses = VirtualAddresses(wanted)
+            await addresses.raise_()
+            assert shown() == [
+                "cable 10.91.0.100/32",
+                "cable fd91::100/128",
+                "second 10.92.0.100/32",
+                "second fd92::100/128",
+            ]
+            pair.here.ip("addr", "del", "fd92::100/128", "dev", "second")
+            assert not await addresses.are_up()
+            assert await addresses.any_is_up()
+            await addresses.raise_()
+            assert await addresses.are_up()
+            await addresses.drop()
+            assert shown() == []
+            assert not await addresses.any_is_up()
+            await addresses.close()
+
+        pair.here.run(body)
+
+    def test_a_raised_address_has_the_netmask_of_a_single_host_and_no_broadcast_and_is_reached_all_the_same(
+        self, pair: Pair
+    ) -> None:
+        """Netmask and broadcast of the network stay those of the NIC: neither routes nor sources change."""
+        pair.there.ip("addr", "add", "fd91::2/64", "dev", "cable", "nodad")
+        pair.here.ip("addr", "add", "fd91::1/64", "dev", "cable", "nodad")
+
+        def routes() -> tuple[str, ...]:
+            asked = [(family, table) for family in ("-4", "-6") for table in ("main", "local")]
+            return tuple(
+                line
+                for family, table in asked
+                for line in pair.here.ip(family, "route", "show", "table", table).splitlines()
+                if " dev cable " in line  # the other one may still be coming up
+            )
+
+        async def body() -> None:
+            await until(lambda: "tentative" not in pair.here.ip("addr", "show", "dev", "cable"))
+            before = routes()
+            addresses = VirtualAddresses((VIP, VIP6))
+            await addresses.raise_()
+            (shown,) = (line for line in pair.here.ip("-o", "addr", "show").splitlines() if VIP.address in line)
+            assert f"inet {VIP.address}/32 scope global" in shown
+            assert "brd" not in shown
+            added = {line for line in routes() if line not in before}
+            assert all(
+                line.startswith((f"local {VIP.address} ", f"local {VIP6.address} ", "fd91::100 ")) for line in added
+            )
+            assert f"src {HERE}" in pair.here.ip("route", "get", THERE)
+            assert "src fd91::1 " in pair.here.ip("-6", "route", "get", "fd91::2")
+            for address in (VIP.address, VIP6.address):
+                await asyncio.to_thread(pair.there.call, lambda: connect_refused(address))  # noqa: B023 - awaited here
+            await addresses.drop()
+            assert routes() == before
             await addresses.close()
 
         pair.here.run(body)
@@ -373,6 +573,25 @@ class TestAddresses:
 
         pair.here.run(body)
 
+    def test_announcements_of_an_ipv6_address_are_repeated_until_it_is_dropped(self, pair: Pair) -> None:
+        tap = pair.there.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        tap.bind(("cable", neighbour.ETH_P_IPV6))
+        tap.settimeout(0.7)
+
+        async def body() -> None:
+            addresses = VirtualAddresses((VIP6,))
+            await until(lambda: "tentative" not in pair.here.ip("addr", "show", "dev", "cable"))
+            await addresses.raise_()
+            await asyncio.sleep(0.7)
+            await addresses.drop()
+            await addresses.close()
+
+        pair.here.run(body)
+        claims = [
+            neighbour.claimant(frame, socket.inet_pton(socket.AF_INET6, VIP6.address)) for frame in all_heard(tap)
+        ]
+        assert [mac.hex(":") for mac in claims if mac] == [pair.here.mac()] * 4  # at 0, 50, 150 and 500 ms
+
     def test_announcements_are_repeated_until_the_address_is_dropped(self, pair: Pair) -> None:
         tap = pair.there.socket(socket.AF_PACKET, socket.SOCK_RAW)
         tap.bind(("cable", 0x0806))
@@ -392,13 +611,22 @@ class TestAddresses:
         assert all(frame[28:32] == frame[38:42] == vip for frame in heard if claimant(frame, vip))
 
 
-class TestArpProbe:
-    def test_a_probe_hears_the_station_that_has_the_address(self, pair: Pair) -> None:
-        pair.there.ip("addr", "add", "10.91.0.100/32", "dev", "cable")
+def announce(wanted: VirtualAddress) -> None:
+    """As whoever has it does; the address of IPv6 must be there."""
+    if wanted is VIP6:
+        neighbour.send_advertisement("cable", wanted.address)
+    else:
+        send_gratuitous("cable", wanted.address)
+
+
+class TestClaims:
+    @BOTH
+    def test_a_probe_hears_the_station_that_has_the_address(self, pair: Pair, wanted: VirtualAddress) -> None:
+        add(pair.there, wanted)
 
         async def body() -> list[bytes]:
             got: list[bytes] = []
-            probe = ArpProbe("cable", VIP.address, got.append)
+            probe = ClaimProbe("cable", wanted.address, got.append)
             assert probe.is_listening
             assert probe.send()
             await until(lambda: got)
@@ -407,17 +635,22 @@ class TestArpProbe:
             return got
 
         assert pair.here.run(body) == [bytes.fromhex(pair.there.mac().replace(":", ""))]
-        assert "10.91.0.100" not in pair.there.ip("neigh")
+        assert wanted.address not in pair.there.ip("neigh")
+        assert "::" not in pair.there.ip("neigh").replace("fe80::", ""), "it must learn nothing from a probe"
 
+    @BOTH
     def test_a_probe_for_a_free_address_hears_nothing_and_neither_do_our_own_announcements_count(
-        self, pair: Pair
+        self, pair: Pair, wanted: VirtualAddress
     ) -> None:
+        if wanted is VIP6:
+            add(pair.here, wanted)
+
         async def body() -> list[bytes]:
             got: list[bytes] = []
-            probe = ArpProbe("cable", VIP.address, got.append)
+            probe = ClaimProbe("cable", wanted.address, got.append)
             for _ in range(3):
                 assert probe.send()
-                send_gratuitous("cable", VIP.address)
+                announce(wanted)
                 await asyncio.sleep(0.04)
             await asyncio.sleep(0.2)
             probe.close()
@@ -425,17 +658,66 @@ class TestArpProbe:
 
         assert pair.here.run(body) == []
 
-    def test_a_foreign_announcement_is_heard_without_asking(self, pair: Pair) -> None:
+    @BOTH
+    def test_a_foreign_announcement_is_heard_without_asking(self, pair: Pair, wanted: VirtualAddress) -> None:
+        other = VirtualAddress("10.91.0.101", 24, "cable")
+        add(pair.there, wanted)
+
         async def body() -> None:
             got: list[bytes] = []
-            probe = ArpProbe("cable", VIP.address, got.append)
-            await asyncio.to_thread(pair.there.call, lambda: send_gratuitous("cable", "10.91.0.101"))
-            await asyncio.to_thread(pair.there.call, lambda: send_gratuitous("cable", VIP.address))
+            probe = ClaimProbe("cable", wanted.address, got.append)
+            await asyncio.to_thread(pair.there.call, lambda: announce(other))
+            await asyncio.to_thread(pair.there.call, lambda: announce(wanted))
             await until(lambda: got)
             assert len(got) == 1
             probe.close()
 
         pair.here.run(body)
+
+    def test_data_over_ipv6_wakes_no_probe(self, pair: Pair) -> None:
+        for namespace, address in ((pair.here, "fd91::1"), (pair.there, "fd91::2")):
+            namespace.ip("addr", "add", f"{address}/64", "dev", "cable", "nodad")
+        receiving = pair.here.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        receiving.bind(("fd91::1", 4711))
+        sending = pair.there.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+
+        async def body() -> int:
+            probe = ClaimProbe("cable", VIP6.address, lambda _: None)
+            for _ in range(20):
+                sending.sendto(b"data", ("fd91::1", 4711))
+                await asyncio.to_thread(receiving.recv, 10)
+            assert probe._socket is not None
+            waiting = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    waiting += frame_type(probe._socket.recv(256)) != 136
+            probe.close()
+            return waiting
+
+        assert pair.here.run(body) == 0
+
+    def test_frames_that_claim_nothing_are_no_claims(self) -> None:
+        packed = socket.inet_pton(socket.AF_INET6, VIP6.address)
+        mac, own = bytes.fromhex("020000000099"), bytes.fromhex("020000000001")
+        asked = neighbour.question(own, packed)
+        head = asked[:6] + mac + asked[12:54]
+        said = head + struct.pack("!BBHI", 136, 0, 0, 0) + packed
+        option = struct.pack("!BB", 2, 1) + own
+        assert neighbour.claimant(said, packed) == mac
+        assert neighbour.claimant(said + option, packed) == own
+        assert neighbour.claimant(said + struct.pack("!BB", 14, 2) + bytes(14) + option, packed) == own
+        assert neighbour.claimant(said + struct.pack("!BB", 14, 0) + option, packed) == mac
+        for frame in (
+            asked,
+            said[:-1],
+            b"",
+            said[:62] + bytes(16),
+            said[:12] + b"\x08\x00" + said[14:],
+            said[:20] + b"\x06" + said[21:],
+            said[:21] + b"\x40" + said[22:],
+            said[:55] + b"\x01" + said[56:],
+        ):
+            assert neighbour.claimant(frame, packed) is None
 
     def test_a_claim_by_another_interface_of_our_own_is_none(self, pair: Pair) -> None:
         """Two interfaces on one network hear each other."""
@@ -451,7 +733,7 @@ class TestArpProbe:
 
         async def body() -> list[bytes]:
             got: list[bytes] = []
-            probe = ArpProbe("cable", VIP.address, got.append)
+            probe = ClaimProbe("cable", VIP.address, got.append)
             sending.send(claim(bytes.fromhex(pair.here.mac("second").replace(":", ""))))
             sending.send(claim(foreign))
             await until(lambda: got)
@@ -462,7 +744,7 @@ class TestArpProbe:
 
     def test_without_an_interface_the_probe_says_that_it_is_deaf(self, pair: Pair) -> None:
         async def body() -> None:
-            probe = ArpProbe("absent", VIP.address, lambda _: None)
+            probe = ClaimProbe("absent", VIP.address, lambda _: None)
             assert not probe.is_listening
             assert not probe.send()
             pair.here.ip("link", "add", "absent", "type", "veth", "peer", "name", "absent-peer")
@@ -477,30 +759,38 @@ class TestArpProbe:
 
 
 class TestTickle:
-    def test_a_client_whose_server_is_gone_learns_it_at_once(self, pair: Pair) -> None:
+    @BOTH
+    def test_a_client_whose_server_is_gone_learns_it_at_once(self, pair: Pair, wanted: VirtualAddress) -> None:
         """The old active had the connection; after the address moved here, the client's kernel answers and is reset."""
-        pair.there.ip("addr", "add", "10.91.0.100/32", "dev", "lo")
-        listening = pair.there.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listening.bind((VIP.address, 3260))
+        family, there, words = socket.AF_INET, THERE, ()
+        if wanted is VIP6:
+            family, there, words = socket.AF_INET6, "fd91::2", ("nodad",)  # type: ignore[assignment]
+            for namespace, address in ((pair.here, "fd91::1"), (pair.there, there)):
+                namespace.ip("addr", "add", f"{address}/64", "dev", "cable", "nodad")
+        single = f"{wanted.address}/{128 if words else 32}"
+        pair.there.ip("addr", "add", single, "dev", "lo", *words)
+        listening = pair.there.socket(family, socket.SOCK_STREAM)
+        listening.bind((wanted.address, 3260))
         listening.listen()
-        client = pair.there.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client = pair.there.socket(family, socket.SOCK_STREAM)
         # Client and old server share a machine here: the old side is silenced by repair mode, then closed.
-        client.bind((THERE, 0))
-        client.connect((VIP.address, 3260))
+        client.bind((there, 0))
+        client.connect((wanted.address, 3260))
         accepted, _ = listening.accept()
         accepted.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR: closes without a word
         accepted.close()
         listening.close()
-        pair.there.ip("addr", "del", "10.91.0.100/32", "dev", "lo")
+        pair.there.ip("addr", "del", single, "dev", "lo")
         port = client.getsockname()[1]
         client.settimeout(0.3)
         with pytest.raises(TimeoutError):
             client.recv(1)  # without a tickle it waits
 
         async def body() -> None:
-            addresses = VirtualAddresses((VIP,))
+            addresses = VirtualAddresses((VIP, VIP6))
+            await until(lambda: "tentative" not in pair.here.ip("addr", "show", "dev", "cable"))
             await addresses.raise_()
-            await tickle([VIP.address], 3260, [(THERE, port)])
+            await tickle([VIP.address, VIP6.address], 3260, [(there, port)])
             await addresses.close()
 
         pair.here.run(body)
@@ -512,7 +802,7 @@ class TestTickle:
         tap = pair.there.socket(socket.AF_PACKET, socket.SOCK_RAW)
         tap.bind(("cable", 0x0800))
         tap.settimeout(0.3)
-        clients = [("203.0.113.5", 1), ("fd91::2", 2), (THERE, 4711)]
+        clients = [("203.0.113.5", 1), ("fd91::2", 2), ("fd91::3", 70_000), ("nobody", 3), (THERE, -1), (THERE, 4711)]
 
         async def body() -> None:
             await tickle(iter([VIP.address]), 3260, clients)
@@ -529,8 +819,13 @@ class TestTickle:
     def test_an_address_of_the_other_family_is_refused(self) -> None:
         with pytest.raises(UnsupportedError):
             tickle_segment("fd91::1", 3260, "10.0.0.1", 1)
-        with pytest.raises(UnsupportedError):
-            send_tickle("10.0.0.1", 3260, "fd91::1", 1)
+
+    def test_a_segment_of_ipv6_has_the_checksum_of_its_own_pseudo_header(self) -> None:
+        packet = tickle_segment("fd91::100", 3260, "fd91::2", 4711)
+        head, segment = packet[:40], packet[40:]
+        assert struct.unpack("!IHBB", head[:8]) == (6 << 28, 20, 6, 64)
+        assert internet_checksum(head[8:40] + struct.pack("!II", 20, 6) + segment) == 0
+        assert struct.unpack("!HHII", segment[:12]) == (3260, 4711, 0, 0)
 
 
 class TestRealtime:

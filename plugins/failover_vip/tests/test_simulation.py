@@ -22,11 +22,13 @@ from holdfast_failover_vip.decide import decide
 from holdfast_failover_vip.evidence import Evidence
 from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, PeerFacts, Record, Verdict
 from holdfast_failover_vip.timers import Timers
+from plugins.failover_vip.tests.abstract_kernel import Policy
 
 S, C, D = GroupState, ConnectionState, DiskState
 T = Timers()
 PLAN = GroupPlan("g", 1, "m", (), (), preferred="a", is_started=True, mirror_link="one")
 LINKS = ("one", "two")
+PING_NODES = ("p", "q", "r")
 TICK_MS = 10
 NOTICES_MS = 100
 PROMOTES_MS = 30
@@ -40,6 +42,22 @@ class LostWriteError(AssertionError):
     """An invariant broke."""
 
 
+@dataclass(frozen=True)
+class Faulty:
+    """Faults of design, each of which must be caught."""
+
+    policy: Policy = Policy.STONITH
+    has_lying_handler: bool = False
+    """It says at once that the peer is outdated."""
+    has_plain_outdate: bool = False
+    """It neither leaves first nor reads back."""
+    pings_any: bool = False
+    """Each node has a ping node of its own."""
+    forgets_epoch: bool = False
+    lets_consistent_pass: bool = False
+    """Answers 7 where 5 is due."""
+
+
 @dataclass
 class Kernel:
     """One side of the mirror. `data` is the newest acknowledged write on its disk."""
@@ -51,11 +69,14 @@ class Kernel:
     is_suspended: bool = False
     asks: bool = False
     data: int = 0
+    faulty: Faulty = Faulty()
 
     def lose(self, to: ConnectionState) -> None:
         if self.connection is C.CONNECTED:
             if self.role is Role.PRIMARY and self.peer_disk is D.UP_TO_DATE:
-                self.is_suspended = self.asks = True
+                is_held = self.faulty.policy is Policy.STONITH and not self.faulty.has_lying_handler
+                self.is_suspended = is_held
+                self.asks = is_held or self.faulty.policy is Policy.RESOURCE_ONLY
             if self.peer_disk is D.UP_TO_DATE:
                 self.peer_disk = D.UNKNOWN
         self.connection = to
@@ -63,7 +84,7 @@ class Kernel:
     def reboot(self) -> None:
         knows = self.peer_disk in (D.OUTDATED, D.INCONSISTENT)
         disk = D.CONSISTENT if self.disk is D.UP_TO_DATE and not knows else self.disk
-        self.__init__(disk=disk, connection=C.STANDALONE, data=self.data)  # type: ignore[misc]
+        self.__init__(disk=disk, connection=C.STANDALONE, data=self.data, faulty=self.faulty)  # type: ignore[misc]
         self.peer_disk = D.OUTDATED if knows else D.UNKNOWN
 
 
@@ -88,25 +109,43 @@ class Node:
     claimed_ms: int | None = None
     promoting: tuple[int, do.TakeOver] | None = None
     sequence: int = 0
+    is_worked_on: bool = False
 
 
 class World:
     """Everything outside the monitors."""
 
-    def __init__(self, decider: Decider, *, loss: float = 0.0, seed: int = 0, notices_ms: int = NOTICES_MS) -> None:
+    def __init__(
+        self,
+        decider: Decider,
+        *,
+        loss: float = 0.0,
+        seed: int = 0,
+        notices_ms: int = NOTICES_MS,
+        ping_nodes: tuple[str, ...] = PING_NODES[:1],
+        faulty: Faulty = Faulty(),
+    ) -> None:
         self.now_ms = 1_000_000
+        self.ping_nodes = ping_nodes
         self.notices_ms = notices_ms
         self.decider = decider
         self.loss = loss
         self.random = random.Random(seed)
         self.links = dict.fromkeys(LINKS, True)
+        self.is_divided = False
+        self.reach = ("ab",) * len(ping_nodes)
+        """Of each ping node, who reaches it."""
         self.acknowledged = 0
         self.wire_since_ms = self.resync_since_ms = self.now_ms
         self.promotions = 0
-        self.nodes = {name: Node(name, partner, self.new_evidence()) for name, partner in (("a", "b"), ("b", "a"))}
+        self.faulty = faulty
+        self.nodes = {
+            name: Node(name, partner, self.new_evidence(), Kernel(faulty=faulty))
+            for name, partner in (("a", "b"), ("b", "a"))
+        }
 
     def new_evidence(self) -> Evidence:
-        return Evidence(T, LINKS, has_ping_node=True, now_s=self.now_ms / 1000)
+        return Evidence(T, LINKS, ping_nodes=self.ping_nodes, now_s=self.now_ms / 1000)
 
     # --- what happens to it ---
 
@@ -114,9 +153,22 @@ class World:
         if what in ("cut", "mend"):
             self.links[LINKS[whom == "b"]] = what == "mend"
             return
+        if what == "divide":
+            # Neither hears the other; `whom` says of each ping node who reaches it: `a`, `b`, `2` (both), `-`.
+            self.links = dict.fromkeys(LINKS, False)
+            self.is_divided = True
+            self.reach = tuple({"2": "ab", "-": ""}.get(side, side) for side in whom)
+            return
+        if what == "unite":
+            self.links = dict.fromkeys(LINKS, True)
+            self.is_divided = False
+            self.reach = ("ab",) * len(self.ping_nodes)
+            return
         node = self.nodes[whom]
         if what in ("isolate", "join"):
             node.reaches_clients = what == "join"
+        elif what in ("begin", "end"):
+            node.is_worked_on = what == "begin"
         elif what == "kill" and node.has_power:
             node.has_monitor, node.back_ms = False, self.now_ms + 1500
         elif what == "power":
@@ -129,6 +181,8 @@ class World:
 
     def come_back(self, node: Node) -> None:
         node.has_power = node.has_monitor = True
+        if self.faulty.forgets_epoch:
+            node.record = Record()
         node.back_ms, node.evidence, node.peer, node.say = None, self.new_evidence(), None, None
         node.is_serving = node.kernel.role is Role.PRIMARY and node.address_is_up
         node.state, node.since_ms, node.is_current, node.promoting = S.BOOT, self.now_ms, False, None
@@ -226,15 +280,23 @@ class World:
                     )
         suspects = evidence.suspects(now_s)
         if self.now_ms % (T.burst_ms if suspects else T.calm_probe_ms) == 0:
-            evidence.pinged(self.now_ms, now_s)
-            if node.reaches_clients and self.random.random() >= self.loss:
-                evidence.ping_answered(self.now_ms, now_s)
+            for address, reached_by in zip(self.ping_nodes, self.reach, strict=True):
+                evidence.pinged(address, self.now_ms, now_s)
+                reaches = (node.name in reached_by and node.reaches_clients) or self.faulty.pings_any
+                if reaches and self.random.random() >= self.loss:
+                    evidence.ping_answered(address, self.now_ms, now_s)
         if suspects and self.now_ms % T.burst_ms == 0:
             for link in LINKS:
                 evidence.probed(link, now_s)
                 if self.arrives(link):
                     evidence.echo(link, now_s)
-            if other.has_power and other.address_is_up and node.reaches_clients and other.reaches_clients:
+            if (
+                other.has_power
+                and other.address_is_up
+                and node.reaches_clients
+                and other.reaches_clients
+                and not self.is_divided
+            ):
                 node.claimed_ms = self.now_ms
         evidence.tick(now_s)
 
@@ -268,6 +330,7 @@ class World:
             is_current=node.is_current,
             fence_pending=kernel.asks,
             fence_say=node.say,
+            in_maintenance=tuple(each.name for each in self.nodes.values() if each.is_worked_on),
         )
 
     def step(self, node: Node) -> None:
@@ -292,10 +355,13 @@ class World:
         kernel = node.kernel
         match action:
             case do.TakeOver():
+                if node.is_worked_on:
+                    raise LostWriteError(f"{node.name} is in maintenance and begins to serve by itself")
                 node.record = replace(node.record, epoch=action.epoch, refuses_outdate=True)
                 node.promoting = (self.now_ms + PROMOTES_MS, action)
             case do.StopServing() | do.Clear():
                 node.address_is_up = False
+                node.record = replace(node.record, refuses_outdate=False)
                 if not kernel.is_suspended:
                     kernel.role = Role.SECONDARY
                 if isinstance(action, do.Clear) and kernel.connection is C.STANDALONE:
@@ -330,6 +396,8 @@ class World:
         if action.leaves_peer:
             kernel.lose(C.STANDALONE)
         is_connected = kernel.connection is C.CONNECTED
+        if self.faulty.lets_consistent_pass and kernel.disk is D.CONSISTENT:
+            kernel.disk = D.UP_TO_DATE
         if kernel.disk is not D.UP_TO_DATE or (is_connected and other.role is Role.PRIMARY):
             self.enter(node, S.STANDBY_NOT)
             return
@@ -346,6 +414,8 @@ class World:
         if not other.has_monitor or not any(self.arrives(link) for link in LINKS):
             return
         say = answer_fence(other.state, other.record, self.view(other).mirror, node.record.held_epoch)
+        if say is None and self.faulty.has_plain_outdate:
+            say = FenceSay(Verdict.OUTDATED, other.record.epoch)
         if say is None:
             self.carry_out(other, do.Outdate())
             other.is_current = False
@@ -355,10 +425,17 @@ class World:
 
 
 def run(
-    events: list[Event], decider: Decider = decide, *, loss: float = 0.0, seed: int = 0, notices_ms: int = NOTICES_MS
+    events: list[Event],
+    decider: Decider = decide,
+    *,
+    loss: float = 0.0,
+    seed: int = 0,
+    notices_ms: int = NOTICES_MS,
+    ping_nodes: tuple[str, ...] = PING_NODES[:1],
+    faulty: Faulty = Faulty(),
 ) -> World:
     """Let both nodes start and agree, then let `events` happen."""
-    world = World(decider, loss=loss, seed=seed, notices_ms=notices_ms)
+    world = World(decider, loss=loss, seed=seed, notices_ms=notices_ms, ping_nodes=ping_nodes, faulty=faulty)
     for after_ms, what, whom in [(1500, "", "a"), *events, (2500, "", "a")]:
         for _ in range(after_ms // TICK_MS):
             world.tick()
@@ -373,7 +450,19 @@ def states(world: World) -> tuple[GroupState, GroupState]:
 
 def ignores_pings(view: GroupView, timers: Timers) -> do.Step:
     """A decider that would never doubt itself."""
-    ping = replace(view.net.ping, is_continuous=True, has_gap=False)
+    ping = replace(view.net.ping, is_continuous=True, has_gap=False, run_ms=view.since_ms)
+    return decide(replace(view, net=replace(view.net, ping=ping)), timers)
+
+
+def content_with_any(view: GroupView, timers: Timers) -> do.Step:
+    """A decider to which the answers of any one ping node are enough."""
+    nodes = view.net.ping.nodes
+    ping = replace(
+        view.net.ping,
+        is_continuous=any(node.is_continuous for node in nodes),
+        has_gap=all(node.has_gap for node in nodes),
+        run_ms=max(node.run_ms for node in nodes),
+    )
     return decide(replace(view, net=replace(view.net, ping=ping)), timers)
 
 
@@ -429,6 +518,85 @@ def test_a_decider_that_believes_old_data_is_caught() -> None:
     run([(0, "cut", "b"), (1000, "cut", "a"), (2000, "power", "a")])
 
 
+def promotes_consistent_data(view: GroupView, timers: Timers) -> do.Step:
+    """A decider that takes Consistent for UpToDate, and its partner for recorded stale."""
+    if view.mirror.disk is not D.CONSISTENT:
+        return decide(view, timers)
+    return decide(replace(view, mirror=replace(view.mirror, disk=D.UP_TO_DATE, peer_disk=D.OUTDATED)), timers)
+
+
+ISLAND: list[Event] = [(0, "isolate", "a"), (2000, "", "a")]
+
+
+@pytest.mark.parametrize(
+    ("faulty", "decider", "events"),
+    [
+        (Faulty(policy=Policy.DONT_CARE), decide, ISLAND),
+        (Faulty(policy=Policy.RESOURCE_ONLY), decide, ISLAND),
+        (Faulty(has_lying_handler=True), decide, ISLAND),
+        (Faulty(pings_any=True), decide, ISLAND),
+        (
+            Faulty(lets_consistent_pass=True),
+            promotes_consistent_data,
+            [(0, "power", "b"), (1000, "power", "a"), (1000, "cut", "a"), (0, "isolate", "a"), (9000, "", "a")],
+        ),
+    ],
+    ids=[
+        "dont-care",
+        "resource-only",
+        "a handler that always says outdated",
+        "a ping node for each",
+        "a decider that promotes Consistent data",
+    ],
+)
+def test_a_fault_of_design_is_caught(faulty: Faulty, decider: Decider, events: list[Event]) -> None:
+    with pytest.raises(LostWriteError):
+        run(events, decider, faulty=faulty)
+    run(events)
+
+
+def test_a_plain_outdate_is_caught() -> None:
+    """The power fails in the one moment in which the active node has gone on and its partner has not heard of it."""
+
+    def is_lost(after_ms: int, faulty: Faulty) -> bool:
+        try:
+            run([(0, "cut", "a"), (after_ms, "power", "a"), (500, "", "a")], faulty=faulty)
+        except LostWriteError:
+            return True
+        return False
+
+    moments_ms = range(0, 500, 10)
+    assert any(is_lost(after_ms, Faulty(has_plain_outdate=True)) for after_ms in moments_ms)
+    assert not any(is_lost(after_ms, Faulty()) for after_ms in moments_ms)
+
+
+def test_a_monitor_that_forgets_its_epoch_is_caught() -> None:
+    """Started again it does not know that it serves, and whoever was cut off never learns that it may end."""
+    events: list[Event] = [*ISLAND, (0, "kill", "b"), (3000, "join", "a"), (5000, "", "a")]
+    assert [state.is_active for state in states(run(events))].count(True) == 1
+    forgetful = run(events, faulty=Faulty(forgets_epoch=True))
+    assert not any(
+        node.state.is_active and node.kernel.role is Role.PRIMARY and not node.kernel.is_suspended
+        for node in forgetful.nodes.values()
+    )
+
+
+def ignores_earlier_gaps(view: GroupView, timers: Timers) -> do.Step:
+    """A decider that asks of a frozen node's pings only that they were answered since the last sign of life."""
+    return decide(replace(view, net=replace(view.net, ping=replace(view.net.ping, run_ms=view.since_ms))), timers)
+
+
+# Node a is cut off, and is joined again at the moment of the takeover; node b serves and loses its power at once.
+JOINED_TOO_LATE: list[Event] = [(0, "isolate", "a"), (400, "join", "a"), (40, "power", "b")]
+
+
+def test_a_node_that_was_cut_off_while_frozen_does_not_go_on_alone_afterwards() -> None:
+    with pytest.raises(LostWriteError, match="lack acknowledged writes"):
+        run(JOINED_TOO_LATE, ignores_earlier_gaps)
+    world = run(JOINED_TOO_LATE)
+    assert world.nodes["b"].kernel.data == world.acknowledged
+
+
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, 160).map(lambda tens: tens * 10),
@@ -446,3 +614,108 @@ def test_whatever_happens_one_node_acknowledges_and_no_write_is_lost(
     events: list[Event], loss: float, seed: int
 ) -> None:
     run(events, loss=loss, seed=seed)
+
+
+# --- several ping nodes ---
+
+
+@pytest.mark.parametrize("sides", ["ab-", "abb", "aab"])
+def test_a_decider_that_is_content_with_any_ping_node_is_caught(sides: str) -> None:
+    """Node a reaches one and node b another: each thinks that the other is gone."""
+    with pytest.raises(LostWriteError, match="both nodes"):
+        run([(0, "divide", sides)], content_with_any, ping_nodes=PING_NODES)
+    run([(0, "divide", sides)], ping_nodes=PING_NODES)
+
+
+@pytest.mark.parametrize(
+    ("sides", "a", "b", "stale"),
+    [
+        ("aab", S.ACTIVE_ALONE, S.STANDBY_NOT, "b"),
+        ("aa-", S.ACTIVE_ALONE, S.STANDBY_NOT, "b"),
+        ("abb", S.FROZEN, S.ACTIVE_ALONE, ""),
+        ("-bb", S.FROZEN, S.ACTIVE_ALONE, ""),
+        ("ab-", S.FROZEN, S.STANDBY_NOT, "b"),
+        ("---", S.FROZEN, S.STANDBY_NOT, "b"),
+    ],
+)
+def test_of_a_divided_pair_the_side_of_the_majority_serves(
+    sides: str, a: GroupState, b: GroupState, stale: str
+) -> None:
+    world = run([(0, "divide", sides)], ping_nodes=PING_NODES)
+    assert states(world) == (a, b)
+    assert not (world.nodes["a"].state is S.FROZEN and world.nodes["a"].address_is_up)
+    assert [name for name, node in world.nodes.items() if node.kernel.disk is D.OUTDATED] == list(stale)
+
+
+@pytest.mark.parametrize("silent", ["-22", "2-2", "22-"])
+def test_with_one_of_three_ping_nodes_gone_a_takeover_is_as_with_all(silent: str) -> None:
+    world = World(decide, ping_nodes=PING_NODES)
+    world.reach = tuple("ab" if side == "2" else "" for side in silent)
+    for _ in range(1500 // TICK_MS):
+        world.tick()
+    world.happen("power", "a")
+    for _ in range(1000 // TICK_MS):
+        world.tick()
+    assert world.nodes["b"].state is S.ACTIVE_ALONE
+
+
+@pytest.mark.parametrize(("sides", "ping_nodes"), [("2", PING_NODES[:1]), ("a2b", PING_NODES), ("222", PING_NODES)])
+def test_nodes_that_both_reach_a_ping_node_but_not_each_other_are_beyond_what_it_can_tell(
+    sides: str, ping_nodes: tuple[str, ...]
+) -> None:
+    """Known, and the same with one ping node and with several: the choice of them must rule it out (docs/links.md)."""
+    with pytest.raises(LostWriteError, match="both nodes"):
+        run([(0, "divide", sides)], ping_nodes=ping_nodes)
+
+
+DIVISIONS = st.tuples(st.just("divide"), st.text("ab-", min_size=3, max_size=3))
+
+
+@settings(max_examples=20, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    events=st.lists(
+        st.tuples(
+            st.integers(0, 160).map(lambda tens: tens * 10),
+            DIVISIONS | st.tuples(st.sampled_from(("unite", "kill", "power")), st.sampled_from(("a", "b"))),
+        ).map(lambda event: (event[0], *event[1])),
+        min_size=1,
+        max_size=6,
+    ),
+    loss=st.sampled_from((0.0, 0.02, 0.1)),
+    seed=st.integers(0, 1000),
+)
+def test_however_the_pair_and_three_ping_nodes_are_divided_no_write_is_lost(
+    events: list[Event], loss: float, seed: int
+) -> None:
+    run(events, loss=loss, seed=seed, ping_nodes=PING_NODES)
+
+
+MAINTENANCE = st.lists(
+    st.tuples(
+        st.integers(0, 160).map(lambda tens: tens * 10),
+        st.sampled_from(("begin", "end", "isolate", "join", "cut", "mend", "power")),
+        st.sampled_from(("a", "b")),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(events=MAINTENANCE, seed=st.integers(0, 1000))
+def test_a_node_in_maintenance_begins_nothing_and_loses_nothing(events: list[Event], seed: int) -> None:
+    run(events, seed=seed)
+
+
+def test_a_node_in_maintenance_waits_and_takes_over_when_that_ends() -> None:
+    stays_off = [(0, "begin", "b"), (0, "isolate", "a"), (1500, "", "a")]
+    assert run(stays_off).nodes["b"].state is S.SUSPECT
+    assert run([*stays_off, (0, "end", "b"), (500, "", "b")]).nodes["b"].state is S.ACTIVE_ALONE
+
+
+def test_a_decider_that_forgets_the_maintenance_is_caught() -> None:
+    def forgets(view: GroupView, timers: Timers) -> do.Step:
+        return decide(replace(view, in_maintenance=()), timers)
+
+    with pytest.raises(LostWriteError, match="in maintenance"):
+        run([(0, "begin", "b"), (0, "isolate", "a"), (0, "", "a")], forgets)

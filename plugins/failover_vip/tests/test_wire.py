@@ -25,6 +25,7 @@ from holdfast_failover_vip.wire import (
     ForgedError,
     Freshness,
     GroupBeat,
+    Judgement,
     Message,
     Offer,
     OfferRefused,
@@ -110,7 +111,7 @@ def test_a_message_that_is_too_long_is_not_sent() -> None:
 
 def admits(freshness: Freshness, *, boot: str = "boot-a", heard: str = "boot-b", sequence: int = 1) -> bool:
     envelope = replace(ENVELOPE, boot=boot, heard_boot=heard, sequence=sequence)
-    return freshness.admits(envelope, "one", is_live=bool(freshness.boot))
+    return freshness.judge(envelope, "one", is_live=bool(freshness.boot)) is Judgement.NEW
 
 
 def test_a_message_counts_once() -> None:
@@ -122,7 +123,7 @@ def test_a_message_counts_once() -> None:
 
 
 def test_a_message_of_another_link_does_not_count() -> None:
-    assert not Freshness("boot-b").admits(ENVELOPE, "two", is_live=False)
+    assert Freshness("boot-b").judge(ENVELOPE, "two", is_live=False) is Judgement.OTHER_LINK
 
 
 def test_a_sender_that_has_not_heard_us_is_answered_and_not_believed() -> None:
@@ -149,3 +150,34 @@ def test_recorded_messages_do_not_divert_our_answers_from_a_live_partner() -> No
     assert admits(freshness)
     assert not admits(freshness, boot="recorded", heard="other")
     assert freshness.candidate == "boot-a"
+
+
+MOST_GROUPS, LONGEST_NAME, MOST_CLIENTS = 200, 63, 500
+"""Ports for mirrors, letters in a name, connections that are told."""
+
+
+def test_all_that_a_pair_can_have_fits_into_a_message() -> None:
+    """One that does not fit cannot be sent, and the monitor would end of it, again and again."""
+    names = [f"{number:0{LONGEST_NAME}d}" for number in range(MOST_GROUPS)]
+    state, disk = max(GroupState, key=len), max(DiskState, key=len)
+    groups = tuple(GroupBeat(name, state, 10**9, 10**9, "n" * LONGEST_NAME, 10**9, disk) for name in names)
+    beat = Beat(("l" * LONGEST_NAME,) * 8, has_sign=True, ping_answers=True, groups=groups)
+    clients = Clients(
+        names[0], tuple((f"fd00:1111:2222:3333:4444:5555:6666:{n:04x}", 65_535) for n in range(MOST_CLIENTS))
+    )
+    for message in (beat, clients):
+        envelope = replace(ENVELOPE, message=message)
+        assert decode(encode(envelope, KEY), KEY) == envelope
+
+
+def test_what_was_put_into_words_before_is_said_of_no_other_message() -> None:
+    """Equal in Python is not the same in words: 1, 1.0 and true."""
+    one = decode(encode(ENVELOPE, KEY), KEY)
+    assert decode(encode(replace(ENVELOPE, sequence=2), KEY), KEY).message is one.message
+    other = replace(BEAT, groups=(replace(GROUP, epoch=6),))
+    assert decode(encode(replace(ENVELOPE, message=other), KEY), KEY).message == other
+    plain = json.loads(encode(ENVELOPE, KEY)[32:])["message"]
+    for epoch in (True, 5.0, "5"):
+        wrong = {**plain, "groups": [{**plain["groups"][0], "epoch": epoch}]}
+        with pytest.raises(InvalidError):
+            decode(changed(message=wrong), KEY)
