@@ -16,7 +16,7 @@ from holdfast_iscsi_lio.actual import file_of, steadily
 from holdfast_iscsi_lio.faults import KernelRefusal, translated
 from holdfast_iscsi_lio.plan import MakeDirectory, MakeLink, RemoveDirectory, RemoveLink, Step, Write, plan
 from holdfast_iscsi_lio.threads import side_by_side
-from holdfast_iscsi_lio.tree import FILEIO, LIVE, Tree, directories, kind_of
+from holdfast_iscsi_lio.tree import FILEIO, LIVE, Tree, directories, kind_of, size_in
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,9 @@ def act(kernel: KernelFs, step: Step) -> None:
             case Write(path, value):
                 _refuse_deadly(kernel, path)
                 _refuse_absent_file(kernel, path)
-                kernel.write(path, value.reveal() if isinstance(value, Secret) else value)
+                text = value.reveal() if isinstance(value, Secret) else value
+                _refuse_small_file(kernel, path, text)
+                kernel.write(path, text)
     except OSError as reason:
         raise KernelRefusal(step, reason) from reason
 
@@ -114,8 +116,21 @@ def _refuse_absent_file(kernel: KernelFs, path: str) -> None:
     if _OPENS_DEVICE.fullmatch(path) and kind_of(path) == FILEIO:
         if (found := file_of(kernel.read(f"{path.rpartition('/')[0]}/info"))) is None:
             raise OSError(errno.EINVAL, "the backstore has no file")
-        if kernel.size_bytes(found.path) != found.size_bytes:
-            raise OSError(errno.EFBIG, "the file has another size")
+        _refuse_smaller(kernel, found.path, found.size_bytes)
+
+
+def _refuse_small_file(kernel: KernelFs, path: str, text: str) -> None:
+    # Of an open backstore the size counts from the moment it is written.
+    if path.endswith("/control") and (size_bytes := size_in(text)) is not None:
+        store = path.rpartition("/")[0]
+        if kernel.read(f"{store}/enable") == "1" and (found := file_of(kernel.read(f"{store}/info"))) is not None:
+            _refuse_smaller(kernel, found.path, size_bytes)
+
+
+def _refuse_smaller(kernel: KernelFs, path: str, size_bytes: int) -> None:
+    # One that is larger is about to be served larger: a growth makes the file first, and the unit afterwards.
+    if kernel.size_bytes(path) < size_bytes:
+        raise OSError(errno.EFBIG, "the file is smaller than the unit")
 
 
 def _remove_directory(kernel: KernelFs, path: str) -> None:

@@ -20,7 +20,7 @@ class KernelRefusal(Exception):
 def translated(refusal: KernelRefusal) -> HoldfastError:
     """The error that tells a caller what to do."""
     number, path = refusal.reason.errno, refusal.step.path
-    if path.endswith("/enable") and "/core/" in path:
+    if "/core/" in path and (path.endswith("/enable") or number == errno.EFBIG):
         return _open_failed(number, path)
     if (found := _FIELDS.get("/".join(path.rsplit("/", 2)[1:]))) is not None:
         field, text, remedy = found
@@ -66,7 +66,7 @@ def _open_failed(number: int | None, path: str) -> HoldfastError:
                 reasons=[Reason("no-device", f"the device of {store} does not exist", "bring its mirror or volume up")],
             )
         case errno.EFBIG:
-            text = f"the file of {store} has not the size that is on record"
+            text = f"the file of {store} is smaller than is on record"
             remedy = "look at what changed it; it is served again once it has its size"
             return ConflictError(text, reasons=[Reason("file-size", text, remedy)])
         case errno.EROFS | errno.EMEDIUMTYPE | errno.EACCES:

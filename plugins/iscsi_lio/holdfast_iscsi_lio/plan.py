@@ -21,6 +21,7 @@ from holdfast_iscsi_lio.tree import (
     Link,
     Tree,
     parent,
+    size_in,
 )
 
 
@@ -122,7 +123,8 @@ def _gone(actual: Tree, wanted: Tree) -> set[str]:
 def stores_to_make_afresh(actual: Tree, wanted: Tree) -> set[str]:
     """Backstores that differ in what the kernel does not change: of an open one, and a write cache of any.
 
-    (`control` fails with EEXIST and `wwn` with EINVAL then; `enable` takes only "1".)
+    (`control` of a block device fails with EEXIST and `wwn` with EINVAL then; `enable` takes only "1". A file may
+    become larger.)
     """
     asked = {item.path: item for item in wanted}
     enabled = {parent(item.path) for item in actual if item == Attribute(item.path, "1") and _is_store_enable(item)}
@@ -143,7 +145,18 @@ def _loses_cache(item: Item, asked: dict[str, Item]) -> bool:
         and item.path.endswith("/control")
         and str(item.value).endswith(BUFFERED)
         and item.value != other.value
+        and not _grows(item, other)
     )
+
+
+def _grows(item: Attribute, other: Item | None) -> bool:
+    """Whether what is asked for is the same file, larger, and differs in nothing else."""
+    if not item.path.endswith("/control") or not isinstance(other, Attribute):
+        return False
+    before, after = size_in(item.value), size_in(other.value)
+    if before is None or after is None or after <= before:
+        return False
+    return item.value.replace(f"={before}", f"={after}") == other.value
 
 
 def _may_differ(item: Attribute, asked: dict[str, Item]) -> bool:
@@ -151,6 +164,8 @@ def _may_differ(item: Attribute, asked: dict[str, Item]) -> bool:
     if item.path.endswith(f"/{RESERVED}"):
         return item.path not in asked
     other = asked.get(item.path)
+    if _grows(item, other):
+        return True
     return item.path.endswith(LIVE) and isinstance(other, Attribute) and other.value != AS_MADE
 
 

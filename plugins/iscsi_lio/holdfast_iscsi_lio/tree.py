@@ -43,7 +43,8 @@ With file I/O the HBA is a `fileio_N`, and `control` takes "fd_dev_name=/srv/…
 target_core_file.c: fd_configure_device opens the file with O_DSYNC, so that a write is answered when it is durable,
 and `emulate_write_cache` stays 0; fd_buffered_io=1 leaves O_DSYNC out and sets it to 1; a write with FUA is synced
 either way (fd_execute_rw). O_CREAT is among its flags, so that it would make an empty file where none is: `apply`
-looks first.
+looks first. Each command is held to the size that `control` was given last (fd_get_blocks), and it is taken of an open
+file, too (fd_set_configfs_dev_params): a unit becomes larger while it is served, once its file is.
 
 Not set: the write cache flag of an iblock, for it reports the device's own (target_core_iblock.c,
 iblock_get_write_cache). The relative target port number cannot be set in Linux 6.1, and need not: it is counted for
@@ -54,6 +55,7 @@ nodes.
 from __future__ import annotations
 
 import itertools
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -76,6 +78,7 @@ IBLOCK, FILEIO = "iblock", "fileio"
 """The kinds of backstores, as their HBAs are named."""
 BUFFERED = ",fd_buffered_io=1"
 """Of `control`; the kernel takes no 0 to unset it (target_core_file.c, fd_set_configfs_dev_params)."""
+_FILE_SIZE = re.compile(r",fd_dev_size=(\d+)")
 MAX_FILE_IO_BYTES = 8 << 20
 """The longest transfer of a fileio backstore (target_core_file.h, FD_MAX_BYTES); without advice it advises that."""
 WITH_ENABLE = frozenset({Fabric.ISCSI, Fabric.FC})
@@ -278,6 +281,12 @@ def control_of(device: str, *, is_read_only: bool) -> str:
 def control_of_file(path: str, size_bytes: int, *, has_write_cache: bool) -> str:
     """The same of a file (target_core_file.c, fd_set_configfs_dev_params)."""
     return f"fd_dev_name={path},fd_dev_size={size_bytes}" + (BUFFERED if has_write_cache else "")
+
+
+def size_in(control: str) -> int | None:
+    """The size that `control` gives a file; None of a device."""
+    found = _FILE_SIZE.search(control)
+    return None if found is None else int(found[1])
 
 
 def flag(value: bool) -> str:

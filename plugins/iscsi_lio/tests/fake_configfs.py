@@ -257,7 +257,7 @@ class FakeConfigfs(KernelFs):
     def _write_store(self, parent: str, name: str, text: str) -> None:
         if name == "control":
             options = dict(part.split("=", 1) for part in text.split(","))
-            if self._is_enabled(parent) and "udev_path" in options:  # that of a file is taken, to no effect
+            if self._is_enabled(parent) and "udev_path" in options:  # of a file it is taken, and its size counts
                 raise _error(errno.EEXIST)
             self._options[parent].update(options)
             self._show_info(parent)
@@ -509,6 +509,8 @@ RULES: tuple[Rule, ...] = (
     ("size_bytes", (str(_MADE_BY_RULES),), "0"),  # an absent file is made
     ("write", (f"{_FILE_STORE}/attrib/block_size", "4096"), "None"),
     ("write", (f"{_FILE_STORE}/attrib/optimal_sectors", "2048"), "None"),
+    ("write", (f"{_FILE_STORE}/control", f"fd_dev_name={_MADE_BY_RULES},fd_dev_size=8388608"), "None"),  # it is open
+    ("read", (f"{_FILE_STORE}/attrib/block_size",), "4096"),
     ("remove_directory", (_FILE_STORE,), "True"),
     ("remove_directory", (_FILE_HBA,), "True"),
 )

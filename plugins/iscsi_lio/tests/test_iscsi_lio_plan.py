@@ -108,6 +108,32 @@ ACTIVE = (
             "store/control=f,fd_buffered_io=1",
         ),
         (
+            "an open file that becomes larger is told so, and nothing else happens to it",
+            ACTIVE.replace("d1", "fd_dev_name=/f,fd_dev_size=5"),
+            ACTIVE.replace("d1", "fd_dev_name=/f,fd_dev_size=12"),
+            "store/control=fd_dev_name=/f,fd_dev_size=12",
+        ),
+        (
+            "the same of one with a write cache",
+            ACTIVE.replace("d1", "fd_dev_name=/f,fd_dev_size=5,fd_buffered_io=1"),
+            ACTIVE.replace("d1", "fd_dev_name=/f,fd_dev_size=12,fd_buffered_io=1"),
+            "store/control=fd_dev_name=/f,fd_dev_size=12,fd_buffered_io=1",
+        ),
+        *(
+            (
+                f"one that {how} is made afresh",
+                ACTIVE.replace("d1", "fd_dev_name=/f,fd_dev_size=12"),
+                ACTIVE.replace("d1", control),
+                f"~mapped/m ~lun/b -store +store store/control={control} store/enable=1 >lun/b >mapped/m "
+                "mapped/write_protect=0",
+            )
+            for how, control in (
+                ("becomes smaller", "fd_dev_name=/f,fd_dev_size=5"),
+                ("is another file, and larger", "fd_dev_name=/g,fd_dev_size=13"),
+                ("gets a write cache, too", "fd_dev_name=/f,fd_dev_size=13,fd_buffered_io=1"),
+            )
+        ),
+        (
             "an open backstore that nothing links to is closed",
             "hba store store/enable=1",
             "hba store store/enable=0",
