@@ -94,13 +94,13 @@ class Connection:
                 raise self._lost(reason) from reason
         return _accepted(Answer(response.status, _parse(text, response.status)))
 
-    def stream(self, path: str, *, headers: Mapping[str, str]) -> Iterator[str]:
+    def stream(self, path: str, *, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> Iterator[str]:
         """Yield the lines of a GET that goes on, without their ends, until the daemon ends it.
 
         Raises as `request` does, ProblemError when it is refused, and ConnectionError when the stream broke and may
         be taken up again.
         """
-        response = self._send("GET", path, None, None, {"Accept": "text/event-stream", **headers})
+        response = self._send("GET", path, query, None, {"Accept": "text/event-stream", **headers})
         with response:
             if response.status != http.client.OK:
                 _accepted(Answer(response.status, _parse(response.read(), response.status)))

@@ -32,8 +32,8 @@ class Change:
 
     def send(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
-    ) -> None:
-        """Ask for the change and see it through: print what came of it.
+    ) -> Any:
+        """Ask for the change and see it through: print what came of it, and return that; None where nothing did yet.
 
         Raises ProblemError when it is refused or its job fails, CommandError when the time is over.
         """
@@ -54,7 +54,8 @@ class Change:
         elif self.is_async:
             show_started(self.session, document)
         else:
-            finish(self.session, document, self.timeout_s)
+            return finish(self.session, document, self.timeout_s)
+        return None
 
 
 def is_job(document: Any) -> bool:
@@ -72,8 +73,8 @@ def show_started(session: Session, job: Mapping[str, Any]) -> None:
         session.show(clean(str(job["id"])))
 
 
-def finish(session: Session, job: Mapping[str, Any], timeout_s: float | None) -> None:
-    """Wait for a job and print what came of it: as JSON the job, else its result.
+def finish(session: Session, job: Mapping[str, Any], timeout_s: float | None) -> Any:
+    """Wait for a job, print what came of it, as JSON the job, else its result, and return the result.
 
     Raises ProblemError when it did not end done, CommandError when it is left to go on.
     """
@@ -90,6 +91,7 @@ def finish(session: Session, job: Mapping[str, Any], timeout_s: float | None) ->
         if ended.get("result") is None:
             say(f"done: {_subject(ended)}")
         session.show(ended.get("result"))
+    return ended.get("result")
 
 
 def wait_for(session: Session, job: Mapping[str, Any], timeout_s: float | None) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from holdfast_cli.session import Session
 
 Command = Callable[..., None]
 
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The weekdays of a schedule, as the API counts them."""
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
 
 

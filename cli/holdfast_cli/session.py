@@ -66,6 +66,15 @@ class Session:
                 return
             asked["page_token"] = token
 
+    def lines(self, path: str, query: Mapping[str, str]) -> Iterator[str]:
+        """The lines of a download. Raises ProblemError, and CommandError where it breaks off."""
+        from holdfast_cli.errors import CommandError, Exit
+
+        try:
+            yield from self.connection.stream(path, query=query, headers={"Accept": "*/*"})
+        except ConnectionError as reason:
+            raise CommandError(Exit.UNREACHABLE, f"the download broke off: {reason}", "repeat it") from reason
+
     def show(self, document: Any) -> None:
         """Print a document on standard output."""
         if self.as_json:

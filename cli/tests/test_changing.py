@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -220,12 +221,12 @@ def test_what_is_typed_is_what_is_asked(holdfast: Run, node: FakeNode, tmp_path:
     file.write_text("s3cret-s3cret\n")
     other = tmp_path / "other"
     other.write_text("other-s3cret-s3cret\n")
-    no = {"is_ready": True, "is_split_brain": False, "differences": [], "settings": [], "commands": []}
+    no = {"is_ready": True, "is_split_brain": False, "differences": [], "settings": [], "commands": [], "not_asked": []}
     document = {"items": [], "next_page_token": None, **no, **job()}
     node.on(example.method, example.path, Reply(document))
 
     line = example.line.replace("PASSWORD2", str(other)).replace("PASSWORD", str(file))
-    assert holdfast(*line.split(" ")) == 0
+    assert holdfast(*shlex.split(line)) == 0
 
     asked = node.asked[0]
     assert (asked.method, asked.path, asked.query) == (example.method, example.path, example.query)

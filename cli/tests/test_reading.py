@@ -204,3 +204,104 @@ def test_a_profile_is_printed_as_a_script(holdfast: Run, node: FakeNode, capsys:
     assert capsys.readouterr().out == script
     assert holdfast("--json", "target", "initiator-profile", "t1") == 0
     assert json.loads(capsys.readouterr().out) == profile
+
+
+OUTAGE = {
+    "by": ["b"],
+    "fault": "active-power-cut",
+    "text": "the power of a is cut",
+    "deciders": ["b"],
+    "serves": None,
+    "holds_writes": True,
+    "held_at_least_ms": None,
+    "person": "bring a back",
+    "sentence": "b is alone with g1",
+    "decisions": ["b is alone with g1"],
+    "blockers": [{"code": "not-in-sync", "text": "b is stale", "remedy": "wait for the resync", "field": None}],
+}
+WELL = {**OUTAGE, "by": ["a", "b"], "text": "the link is cut", "serves": "a", "held_at_least_ms": 350, "blockers": []}
+
+
+def test_a_forecast_is_a_table_with_what_is_to_be_mended_below(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = {**WELL, "text": "it is moved", "held_at_least_ms": 0, "person": ""}
+    rests = {**WELL, "text": "nothing happens", "holds_writes": False, "person": ""}
+    away = {"node": "a", "why": "the partner is away"}
+    document = {"items": [OUTAGE, WELL, moved, rests], "not_asked": [away]}
+    node.on("GET", "/v1/groups/g1/forecast", Reply(document), Reply(document), Reply(document))
+
+    assert holdfast("group", "forecast", "g1") == 0
+
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "IF                     SERVES  WRITES                    A PERSON      SAYS",
+        "the power of a is cut  NOBODY  held until a person acts  bring a back  b",
+        "the link is cut        a       held 0.35 s or longer     bring a back  a,b",
+        "it is moved            a       held for a moment         nothing       a,b",
+        "nothing happens        a       go on                     nothing       a,b",
+        "",
+        "To be mended before it ends better:",
+        "  - b is stale",
+        "    remedy: wait for the resync",
+    ]
+    assert err == "a could not be asked, and what only it knows is missing: the partner is away\n"
+    assert holdfast("group", "forecast", "g1", "--why") == 0
+    assert "If the power of a is cut: b is alone with g1" in capsys.readouterr().out.splitlines()
+    assert holdfast("--json", "group", "forecast", "g1") == 0
+    assert json.loads(capsys.readouterr().out) == document
+
+
+def test_decisions_of_both_nodes_are_read_page_by_page_and_told_with_facts_and_times(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"number": 7, "at": "2026-01-01T00:00:00Z", "node": "b", "group": "g1", "sentence": "b takes over"}
+    one |= {"facts": {"state": "suspect", "epoch": "5"}, "timeline_ms": {}}
+    two = {**one, "number": 8, "sentence": "b serves", "timeline_ms": {"peer left": 4, "address up": 20}}
+    away = {"node": "a", "why": "away"}
+    first = {"items": [one], "next_page_token": "7", "not_asked": [away]}
+    second = {"items": [two], "next_page_token": None, "not_asked": [away]}
+    node.on("GET", "/v1/groups/g1/decisions", Reply(first), Reply(second))
+
+    assert holdfast("group", "decisions", "g1") == 0
+
+    assert [asked.query for asked in node.asked] == [{}, {"page_token": "7"}]
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "2026-01-01T00:00:00Z  b  b takes over",
+        "    state suspect; epoch 5",
+        "2026-01-01T00:00:00Z  b  b serves",
+        "    state suspect; epoch 5",
+        "    peer left after 4 ms, address up after 20 ms",
+    ]
+    assert err == "a could not be asked, and what only it knows is missing: away\n"
+
+
+CSV = 'id,reason\r\n1,"full\x1b[2J; ä"\r\n'.encode()
+
+
+def test_a_download_is_printed_line_by_line_without_what_steers_a_terminal(
+    holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.on("GET", "/v1/replication-runs", Reply(raw=CSV))
+
+    assert holdfast("replication-run", "download", "--format", "csv", "--result", "failed") == 0
+
+    assert node.asked[0].query == {"format": "csv", "result": "failed"}
+    assert capsys.readouterr().out == 'id,reason\n1,"full\N{REPLACEMENT CHARACTER}[2J; ä"\n'
+
+
+def test_a_download_that_is_refused_says_why(holdfast: Run, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    node.on("GET", "/v1/replication-runs", Reply({"title": "bad", "code": "invalid", "detail": "no such day"}, 400))
+
+    assert holdfast("replication-run", "download", "--since", "x") != 0
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no such day" in err
+
+
+def test_an_objective_is_given_or_ended_and_not_both(holdfast: Run, node: FakeNode) -> None:
+    assert holdfast("replication-task", "change", "t1") == 2
+    assert holdfast("replication-task", "change", "t1", "--objective", "60", "--no-objective") == 2
+    assert node.asked == []

@@ -12,13 +12,13 @@ from holdfast_cli.session import Session, url_path
 
 @click.group()
 def failover() -> None:
-    """The links that carry heartbeats, and the ping node, for all groups."""
+    """The links that carry heartbeats, and the ping nodes, for all groups."""
 
 
 @failover.command()
 @immediate
 def show(session: Session) -> None:
-    """Show links and ping node, and what the monitor sees of them."""
+    """Show links and ping nodes, and what the monitor sees of them."""
     session.show(session.get(url_path("failover")))
 
 
@@ -33,20 +33,26 @@ def show(session: Session) -> None:
     metavar="NAME INTERFACE LOCAL PEER",
     help="Name, interface, this node's and the partner's address. Give each link that there is.",
 )
-@click.option("--ping-node", metavar="ADDRESS", help="A third host that answers ICMP.")
+@click.option(
+    "--ping-node",
+    "ping_nodes",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A third host that answers ICMP; one, or an odd number, of which a majority counts.",
+)
 @click.option("--no-ping-node", "has_none", is_flag=True, help="There is none.")
 @changing
 def set_links(
-    change: Change, links: tuple[tuple[str, str, str, str], ...], ping_node: str | None, has_none: bool
+    change: Change, links: tuple[tuple[str, str, str, str], ...], ping_nodes: tuple[str, ...], has_none: bool
 ) -> None:
-    """Set links and ping node on both nodes; what is not named is forgotten."""
-    if (ping_node is None) != has_none:
+    """Set links and ping nodes on both nodes; what is not named is forgotten."""
+    if (not ping_nodes) != has_none:
         raise CommandError(Exit.USAGE, "give either --ping-node ADDRESS or --no-ping-node")
     body = {
         "links": [
             {"name": name, "interface": interface, "local_address": local, "peer_address": peer}
             for name, interface, local, peer in links
         ],
-        "ping_node": ping_node,
+        "ping_nodes": list(ping_nodes),
     }
     change.send("PUT", url_path("failover"), body)

@@ -9,7 +9,7 @@ import click
 from holdfast_cli.addresses import Pair
 from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
-from holdfast_cli.options import changing, confirm_option, confirmed, immediate
+from holdfast_cli.options import DAYS, changing, confirm_option, confirmed, immediate
 from holdfast_cli.session import Session, url_path
 from holdfast_cli.sizes import Size
 from holdfast_cli.verbs import add_action, add_confirmed_delete, add_list, add_show
@@ -67,15 +67,12 @@ def create(
     change.send("POST", url_path("mirrors"), body)
 
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
 @mirror.command("change")
 @click.argument("name")
 @click.option("--most", type=Size(), metavar="SIZE", help="A resync sends no more than this in a second.")
 @click.option("--least", type=Size(), metavar="SIZE", help="It gives way to applications down to this in a second.")
 @click.option("--verify-every", type=int, metavar="HOURS", help="Verify it by itself, every so many hours.")
-@click.option("--verify-on", "days", type=click.Choice(_DAYS), multiple=True, help="Verify it on this weekday.")
+@click.option("--verify-on", "days", type=click.Choice(DAYS), multiple=True, help="Verify it on this weekday.")
 @click.option("--at", metavar="HH:MM", help="The time of day of --verify-on, in UTC.")
 @click.option("--no-verify", is_flag=True, help="Do not verify it by itself any more.")
 @changing
@@ -94,7 +91,7 @@ def change_mirror(
     if most is not None or least is not None:
         body["limits"] = {"max_bytes_s": most, "min_bytes_s": least}
     if verify_every is not None or days or at is not None:
-        weekdays = [_DAYS.index(day) for day in days]
+        weekdays = [DAYS.index(day) for day in days]
         body["schedule"] = {"every_hours": verify_every, "weekdays": weekdays, "time_of_day": at}
     if no_verify:
         body["schedule"] = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from holdfast_cli.options import immediate, read_secret
+from holdfast_cli.jobs import Change
+from holdfast_cli.options import changing, confirm_option, confirmed, immediate, read_secret
 from holdfast_cli.session import Session, url_path
 
 
@@ -29,3 +30,20 @@ def join(session: Session, address: str, port: int, code_file: str) -> None:
     """Become the partner of the node at ADDRESS, which shows the code."""
     body = {"address": address, "port": port, "code": read_secret(code_file, "code")}
     session.show(session.send("POST", url_path("pairing", "join"), body))
+
+
+@pairing.command("give-up")
+@click.argument("partner")
+@confirm_option
+@changing
+def give_up(change: Change, partner: str, confirm: str | None) -> None:
+    """Note that PARTNER is lost for good. This node goes on alone; another machine of that name takes its place."""
+    query = confirmed(partner, confirm, f"takes {partner} out of the pair")
+    change.send("POST", url_path("pairing", "give-up"), query=query)
+
+
+@pairing.command()
+@changing
+def rebuild(change: Change) -> None:
+    """Make the new partner what the lost one was: its side of the mirrors, and all that both nodes have on record."""
+    change.send("POST", url_path("pairing", "rebuild"))

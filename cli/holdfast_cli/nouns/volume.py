@@ -35,13 +35,33 @@ add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 @click.option(
     "--io-type",
     type=click.Choice(["block", "file"]),
-    help="The logical unit is the volume itself (default), or a file in a file system on it, which is not mirrored.",
+    help="The logical unit is the volume itself (default), or a file in a file system on it.",
 )
 @click.option("--label", help="Free text for people.")
+@click.option("--file-system", type=click.Choice(["xfs", "ext4"]), help="Of the kind nas: what keeps the files.")
+@click.option("--thin", "is_thin", is_flag=True, default=None, help="Take room from the thin pool as it is written.")
 @changing
 def create(change: Change, name: str, **content: Any) -> None:
     """Make a volume."""
     change.send("POST", url_path("volumes"), given(name=name, **content))
+
+
+@volume.command()
+@click.argument("name")
+@click.option("--size", "size_bytes", type=Size(), required=True, metavar="SIZE", help="What it is to have.")
+@changing
+def grow(change: Change, name: str, size_bytes: int) -> None:
+    """Make a volume larger under its users, and what lies on it. One in a mirror: holdfast mirror grow."""
+    change.send("POST", url_path("volumes", name, "grow"), {"size_bytes": size_bytes})
+
+
+@volume.command("set-label")
+@click.argument("name")
+@click.argument("label")
+@changing
+def set_label(change: Change, name: str, label: str) -> None:
+    """Give a volume another label."""
+    change.send("PUT", url_path("volumes", name, "label"), {"label": label})
 
 
 @volume.command("set-mode")
