@@ -63,12 +63,24 @@ class Bed:
         """Have both agents do the same at the same time; what each answered, a's first."""
         return await asyncio.gather(*(self.agents[name].call(call, **args) for name in NODES))
 
-    def make_volume(self, volume: str, size_bytes: int, *, pool: str | None = None) -> str:
+    def make_volume(self, volume: str, size_bytes: int, *, pool: str | None = None, group: str = GROUP) -> str:
         """A volume of the same name and size on both nodes, thin if a pool is named; its device."""
-        room = f"--virtualsize {size_bytes}b --thin {GROUP}/{pool}" if pool else f"--size {size_bytes}b {GROUP}"
+        room = f"--virtualsize {size_bytes}b --thin {group}/{pool}" if pool else f"--size {size_bytes}b {group}"
         more = "" if pool else "--wipesignatures n --zero n"
         self.run_on_both(f"lvcreate --yes --quiet {more} --name {volume} {room} 2>/dev/null")
-        return f"/dev/{GROUP}/{volume}"
+        return f"/dev/{group}/{volume}"
+
+    def make_slow_group(self, group: str, size_bytes: int, write_ms: int) -> None:
+        """A volume group on both nodes whose disk takes so long for each write, however many are under way.
+
+        See Documentation/admin-guide/device-mapper/delay.rst; the kernel counts it in jiffies.
+        """
+        lower = self.make_volume(f"{group}-disk", size_bytes)
+        table = f"0 {size_bytes // 512} delay {lower} 0 0 {lower} 0 {write_ms}"
+        self.run_on_both(
+            f"modprobe dm-delay; dmsetup create {group} --table '{table}'; dmsetup mknodes"
+            f"; vgcreate --yes {group} /dev/mapper/{group}"
+        )
 
     def make_pool(self, pool: str, size_bytes: int, *, chunk_bytes: int = 64 * 1024) -> None:
         """A thin pool on both nodes."""
@@ -116,6 +128,7 @@ class Pair(ABC):
     minor: int
     volume: str
     size_bytes: int
+    group: str = GROUP
 
     @property
     def device(self) -> str:
@@ -125,17 +138,17 @@ class Pair(ABC):
     @property
     def lower(self) -> str:
         """What lies below on each node."""
-        return f"/dev/{GROUP}/{self.volume}"
+        return f"/dev/{self.group}/{self.volume}"
 
     @property
     def lower_metadata(self) -> str:
         """Where DRBD keeps its own."""
-        return f"/dev/{GROUP}/{self.volume}-meta"
+        return f"/dev/{self.group}/{self.volume}-meta"
 
     def make_volumes(self, pool: str | None = None) -> None:
         """The volume and its metadata's, both blank."""
-        self.bed.make_volume(self.volume, self.size_bytes, pool=pool)
-        self.bed.make_volume(f"{self.volume}-meta", metadata_bytes(self.size_bytes), pool=pool)
+        self.bed.make_volume(self.volume, self.size_bytes, pool=pool, group=self.group)
+        self.bed.make_volume(f"{self.volume}-meta", metadata_bytes(self.size_bytes), pool=pool, group=self.group)
         if pool is None:
             self.bed.run_on_both(f"blkdiscard -z {self.lower_metadata}")
 

@@ -23,12 +23,15 @@ Way = Callable[[], Awaitable[Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class Promise:
-    """The figure `above` is at least `least` times the figure `below`, in the middle of all rounds."""
+    """The figure `above` is at least `least` times the figure `below`, in the middle of all rounds.
+
+    With None as `least` nothing is promised, and the ratio is only told.
+    """
 
     text: str
     above: str
     below: str
-    least: float
+    least: float | None
     reason: str = ""
     """Why it is not kept, where that is known; shown only if it is not."""
 
@@ -55,9 +58,9 @@ class Verdict:
     ratio: Spread
 
     @property
-    def is_kept(self) -> bool:
-        """By the middle of the rounds, unrounded."""
-        return self.ratio.median >= self.promise.least
+    def is_kept(self) -> bool | None:
+        """By the middle of the rounds, unrounded; None where nothing is promised."""
+        return None if self.promise.least is None else self.ratio.median >= self.promise.least
 
 
 def judge(promise: Promise, figures: Mapping[str, Sequence[float]]) -> Verdict:
@@ -117,9 +120,9 @@ def keep(
         "promises": {
             v.promise.text: {
                 "ratio": _rounded(v.ratio),
-                "promised": round(v.promise.least, 3),
+                "promised": None if v.promise.least is None else round(v.promise.least, 3),
                 "is_kept": v.is_kept,
-                **({"reason": v.promise.reason} if v.promise.reason and not v.is_kept else {}),
+                **({"reason": v.promise.reason} if v.promise.reason and v.is_kept is False else {}),
             }
             for v in verdicts
         },
@@ -141,8 +144,9 @@ def table(figures: Mapping[str, Sequence[float]], verdicts: Sequence[Verdict]) -
     lines += ["", "| promise | ratio | of the rounds | promised | kept |", "|---|---|---|---|---|"]
     for v in verdicts:
         ends = f"{_said(v.ratio.low)} to {_said(v.ratio.high)}"
-        kept = "yes" if v.is_kept else "**no**"
-        lines.append(f"| {v.promise.text} | {_said(v.ratio.median)} | {ends} | {_said(v.promise.least)} | {kept} |")
+        promised = "" if v.promise.least is None else _said(v.promise.least)
+        kept = {True: "yes", False: "**no**", None: ""}[v.is_kept]
+        lines.append(f"| {v.promise.text} | {_said(v.ratio.median)} | {ends} | {promised} | {kept} |")
     return lines
 
 

@@ -1,5 +1,7 @@
 """Bench 9: one side's data are void and all differ; everything is sent, by our settings / by DRBD's defaults.
 
+Over the lab's own link, and over one of 1 Gbit/s.
+
 .venv/bin/python -m benchmarks.resync_full [ROUNDS]
 """
 
@@ -8,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 
+from benchmarks import link
 from benchmarks.bed import MIB, Bed, OurPair, Pair, PeerPair
-from benchmarks.frame import Promise, facts, keep, take_turns
+from benchmarks.frame import Promise, Way, facts, keep, take_turns
 
 SIZE_BYTES = 256 * MIB
 CHECKSUMS = "both sides read and hash first, which spares what is equal (resync_lean) and costs where all differs"
 PROMISED = (
     Promise("times as fast as DRBD's defaults", "peer_s", "ours_s", 5.0),
     Promise("share of min(link, disk)", "limit_s", "ours_s", 0.8, CHECKSUMS),
+    Promise("1 Gbit/s: times as fast as DRBD's defaults", "gbit_peer_s", "gbit_ours_s", 5.0),
+    Promise("1 Gbit/s: share of min(link, disk)", "gbit_limit_s", "gbit_ours_s", 0.8),
 )
 
 
@@ -45,17 +51,30 @@ async def main(rounds: int) -> None:
             assert found["wire_bytes"] > SIZE_BYTES, "not everything was sent"
             return found
 
-        async def limit() -> Mapping[str, float]:
+        async def over_gigabit(pair: Pair) -> Mapping[str, float]:
+            with link.gigabit(bed):
+                return await resync(pair)
+
+        async def disks() -> Mapping[str, float]:
             return {
-                "link_s": await bed.measure_link(SIZE_BYTES),
                 "write_s": await bed.agents["b"].call("fill", path=bare, seed=1, start=0, length=SIZE_BYTES),
                 "read_s": await bed.agents["a"].call("time_reading", path=bare, length=SIZE_BYTES),
             }
 
-        ways = {"ours": lambda: resync(pairs[0]), "peer": lambda: resync(pairs[1]), "limit": limit}
+        ways: dict[str, Way] = {
+            "ours": partial(resync, pairs[0]),
+            "peer": partial(resync, pairs[1]),
+            "gbit_ours": partial(over_gigabit, pairs[0]),
+            "gbit_peer": partial(over_gigabit, pairs[1]),
+            "link": partial(link.measure, bed),
+            "gbit_link": partial(link.measure_gigabit, bed),
+            "disks": disks,
+        }
         figures = await take_turns(rounds, ways)
-    slowest = zip(*(figures[f"limit_{each}_s"] for each in ("link", "write", "read")), strict=True)
-    figures["limit_s"] = [max(each) for each in slowest]
+    for prefix in ("", "gbit_"):
+        link_s = [SIZE_BYTES / MIB / mib_s for mib_s in figures[f"{prefix}link_mib_s"]]
+        slowest = zip(link_s, figures["disks_write_s"], figures["disks_read_s"], strict=True)
+        figures[f"{prefix}limit_s"] = [max(each) for each in slowest]
     keep("resync_full", about, figures, PROMISED)
 
 

@@ -75,3 +75,17 @@ def test_a_kept_promise_needs_no_reason(tmp_path: Path) -> None:
         "promised": 2.0,
         "is_kept": True,
     }
+
+
+def test_a_ratio_of_which_nothing_is_promised_is_told_and_neither_kept_nor_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_only = Promise("how much faster", "peer_s", "ours_s", None, reason="not shown")
+    [verdict] = keep("told", {}, {"peer_s": [4.0], "ours_s": [1.0]}, [told_only], tmp_path)
+    assert verdict.is_kept is None
+    assert json.loads((tmp_path / "told.json").read_text())["promises"]["how much faster"] == {
+        "ratio": {"median": 4.0, "low": 4.0, "high": 4.0},
+        "promised": None,
+        "is_kept": None,
+    }
+    assert "| how much faster | 4 | 4 to 4 |  |  |" in capsys.readouterr().out
