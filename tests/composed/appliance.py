@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from holdfast.errors import BusyError
 from holdfast.hooks.base import CONTRACT, Driver, Host, Missing, Offer, hookimpl
 from holdfast.hooks.failover import FailoverDriver, MonitorPlan
 from holdfast.hooks.replication import CopyDriver, MirrorDriver, MirrorSpec, MirrorStatus
+from holdfast.hooks.share import NfsDriver, SmbDriver
 from holdfast.hooks.target import TargetDriver
 from holdfast.hooks.volume import Volume, VolumeDriver
 from holdfast.loading.discovery import Found
-from holdfast.services.plans import read_plan
+from holdfast.services.groups.plans import read_plan
 from holdfast.services.steps import StepObserver
-from holdfast.system.clock import SystemClock
+from holdfast.system.clock import Clock, SystemClock
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.fakes import ScriptedCommands
 from holdfast.testing.memory_copy import MemoryCopyDriver, MemoryNetwork
@@ -39,11 +41,13 @@ from holdfast.testing.memory_drbd import Media, Node
 from holdfast.testing.memory_failover import FailoverPair, MemoryFailover
 from holdfast.testing.memory_mirror import MemoryMirrors
 from holdfast.testing.memory_pair import Pair
+from holdfast.testing.memory_share import MemoryNfs, MemorySmb
 from holdfast.testing.memory_target import MemoryTargets
 from holdfast.testing.memory_volume import MemoryVolumes
 from holdfast.testing.ports import free_port
 
 WAIT_S = 20
+TURNS = 100  # of a loop, however long each takes on a busy machine: time alone says nothing of how many there were
 # An address of this process: a port that is free there stays so until it is taken, whatever other tests do meanwhile.
 LOOPBACK = f"127.{os.getpid() // 254 % 254 + 1}.{os.getpid() % 254 + 1}.1"
 ENDED = ("done", "undone", "failed", "cancelled")
@@ -102,6 +106,20 @@ class _Volumes(MemoryVolumes):
         return volume
 
 
+class _Smb(MemorySmb):
+    """SMB over volumes whose mounts are symbolic links."""
+
+    def check_path(self, path: str) -> None:
+        super().check_path(os.path.realpath(path))
+
+
+class _Nfs(MemoryNfs):
+    """NFS over the same."""
+
+    def check_path(self, path: str) -> None:
+        super().check_path(os.path.realpath(path))
+
+
 async def nothing_missing(settings: Any, host: Host) -> tuple[Missing, ...]:
     return ()
 
@@ -128,6 +146,7 @@ class Mechanisms:
         self.copies = MemoryCopyDriver(world.copies)
         self.mirrors = _Mirrors(world.mirrors.nodes[node], self.volumes)
         self.targets = MemoryTargets(lambda device: True)
+        self.smb, self.nfs = _Smb(), _Nfs()
         self.failover = MemoryFailover(world.failover, node, plan)
 
     @hookimpl
@@ -145,6 +164,14 @@ class Mechanisms:
     @hookimpl
     def target_driver(self) -> Offer[TargetDriver]:
         return offer_of("memory-targets", self.targets)
+
+    @hookimpl
+    def smb_driver(self) -> Offer[SmbDriver]:
+        return offer_of("memory-smb", self.smb)
+
+    @hookimpl
+    def nfs_driver(self) -> Offer[NfsDriver]:
+        return offer_of("memory-nfs", self.nfs)
 
     @hookimpl
     def failover_driver(self) -> Offer[FailoverDriver]:
@@ -209,9 +236,56 @@ class Appliance:
         return job
 
 
-def no_commands() -> Outside:
+class SetClock(SystemClock):
+    """This machine's clock, its wall clock as much ahead as a test has set it, or after more time than has passed."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        self._passed = timedelta()
+
+    def let_pass(self, time: timedelta) -> None:
+        """As if so much time had passed."""
+        self.ahead += time
+        self._passed += time
+
+    def boot_s(self) -> float:
+        return super().boot_s() + self._passed.total_seconds()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+def _connected(ports: set[int]) -> list[asyncio.WriteTransport]:
+    """What is still connected to daemons of this process, by the ports on which they were."""
+    transports: Mapping[int, asyncio.BaseTransport] = vars(asyncio.get_running_loop())["_transports"]
+    found = []
+    for transport in list(transports.values()):
+        name = transport.get_extra_info("sockname")
+        here = isinstance(name, tuple) and name[0] == LOOPBACK and name[1] in ports
+        if here and isinstance(transport, asyncio.WriteTransport):
+            found.append(transport)
+    return found
+
+
+async def cut_off(ports: set[int]) -> None:
+    """Close what is still connected to daemons that have ended: for a process that ends the kernel does that.
+
+    A connection may have been accepted and be none yet, for neither end: the loop makes it one as it turns, and is
+    let turn until it has made none for a while.
+    """
+    quiet, aborted = 0, list[asyncio.WriteTransport]()
+    while quiet < TURNS:
+        new = [transport for transport in _connected(ports) if transport not in aborted]
+        for transport in new:
+            transport.abort()
+        aborted += new
+        quiet = 0 if new else quiet + 1
+        await asyncio.sleep(0)
+
+
+def no_commands(clock: Clock) -> Outside:
     """A machine on which every command fails the test: the models need none."""
-    return Outside(ScriptedCommands(lambda argv, data: None), KernelFs(), SystemClock())
+    return Outside(ScriptedCommands(lambda argv, data: None), KernelFs(), clock)
 
 
 @contextlib.asynccontextmanager
@@ -224,6 +298,7 @@ async def running(
     settings: Mapping[str, PluginSettings] | None = None,
     observe_step: StepObserver | None = None,
     ports: Sequence[int] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Appliance]:
     """A daemon that answers, with the plugins that were found and their sections of the settings file."""
     api, peer, pairing = ports or (free_port(LOOPBACK) for _ in range(3))
@@ -236,13 +311,14 @@ async def running(
         peer=PeerSettings(LOOPBACK, peer, pairing, replication_address=LOOPBACK),
         plugins=settings or {},
     )
-    composed = compose(config, no_commands(), plugins=tuple(found), observe_step=observe_step)
-    async with composed as system, serve(system):
-        appliance = Appliance(config, system, mechanisms)
-        async with appliance.http:
-            yield appliance
-    # A handshake that this end has cut off is no connection yet: the loop closes it when it next turns.
-    await asyncio.sleep(0.01)
+    composed = compose(config, no_commands(clock or SystemClock()), plugins=tuple(found), observe_step=observe_step)
+    try:
+        async with composed as system, serve(system):
+            appliance = Appliance(config, system, mechanisms)
+            async with appliance.http:
+                yield appliance
+    finally:
+        await cut_off({api, peer, pairing})
 
 
 @contextlib.asynccontextmanager

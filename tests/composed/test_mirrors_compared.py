@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.hooks.replication import MirrorStatus, ReplicationState, Role
-from holdfast.services import mirror_verify
+from holdfast.hooks.replication import MirrorSpec, MirrorStatus, ReplicationState, Role
+from holdfast.services.mirrors import verify as mirror_verify
 from holdfast.testing.memory_drbd import BLOCK_BYTES
 from holdfast.testing.memory_pair import Pair
 from holdfast.testing.mirror import pattern
@@ -123,6 +123,53 @@ async def test_a_mirror_that_went_down_is_not_waited_for_by_its_comparison(
     await eventually(a, "/v1/mirrors/m", "is_in_sync", True)
 
 
+def leave_the_partner(node: Appliance, monkeypatch: pytest.MonkeyPatch, *, for_s: float | None) -> list[str]:
+    """As a monitor does with a silent one, soon after the first comparison has begun; one entry for each comparison."""
+    mirrors, begun = node.mechanisms.mirrors, list[str]()
+    verify, connect, specs = mirrors.verify, mirrors.connect, list[MirrorSpec]()
+    tasks: list[asyncio.Task[object]] = []
+
+    async def know_and_connect(spec: MirrorSpec, **how: bool) -> MirrorStatus:
+        specs.append(spec)
+        return await connect(spec, **how)
+
+    async def come_back() -> None:
+        await asyncio.sleep(for_s or 0)
+        await connect(specs[-1])
+
+    async def leave(name: str) -> None:
+        begun.append(name)
+        await verify(name)
+        if len(begun) == 1:
+            await mirrors.disconnect(name, force=True)
+            if for_s is not None:
+                tasks.append(asyncio.create_task(come_back()))
+
+    monkeypatch.setattr(mirrors, "verify", leave)
+    monkeypatch.setattr(mirrors, "connect", know_and_connect)
+    return begun
+
+
+async def test_a_mirror_whose_monitor_left_for_a_moment_is_compared_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _ = nodes
+    begun = leave_the_partner(a, monkeypatch, for_s=0.8)
+    await make_mirror(a)
+    job = await a.change("POST", "/v1/mirrors/m/verify")
+    assert job["result"] == {"out_of_sync_bytes": 0, "is_equal": True}
+    assert begun == ["m"] * 2
+
+
+async def test_a_mirror_that_stands_alone_is_not_waited_for_long(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, _ = nodes
+    monkeypatch.setattr(mirror_verify, "STANDS_ALONE_AT_MOST_S", 1.0)
+    leave_the_partner(a, monkeypatch, for_s=None)
+    await make_mirror(a)
+    with pytest.raises(Refused, match="did not begin to connect within 1 s: it is StandAlone"):
+        await a.change("POST", "/v1/mirrors/m/verify")
+
+
 async def test_what_was_found_before_a_comparison_was_cut_off_is_not_forgotten(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,9 +234,23 @@ def _started(document: Any, at: str) -> Any:
     return replace(document, started_at=at)
 
 
+async def test_a_mirror_is_verified_by_any_kind_of_schedule(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_mirror(a)
+    for schedule in (
+        {"cron": "0 3 * * 0", "time_zone": "Europe/Berlin"},
+        {"every_hours": 24, "starts_at": "2026-03-01T03:00:00+01:00"},
+    ):
+        await a.change("PATCH", "/v1/mirrors/m", {"schedule": schedule})
+        shown = await b.get("/v1/mirrors/m")
+        assert {field: shown["schedule"][field] for field in schedule} == schedule
+        assert (await a.get("/v1/mirrors/m"))["next_verification_at"] > a.system.ground.clock.now().isoformat()
+
+
 BAD_CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"schedule": {"every_hours": 1, "weekdays": [1], "time_of_day": "10:00"}}, "bad-schedule"),
     ({"schedule": {"weekdays": [9], "time_of_day": "10:00"}}, "bad-schedule"),
+    ({"schedule": {"cron": "0 25 * * *"}}, "bad-schedule"),
     ({"limits": {"max_bytes_s": 10 * MIB, "min_bytes_s": 20 * MIB}}, "bad-limits"),
 ]
 

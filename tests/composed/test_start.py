@@ -84,3 +84,13 @@ async def test_it_starts_though_the_monitor_refuses_its_plan(
     async with node_a(world, directory, ports=ports) as a:
         assert (await a.get("/v1/node"))["node"] == "a"
     assert "the monitor has no plan with b: the monitor failed: KeyError" in caplog.text
+
+
+async def test_a_stranger_who_says_nothing_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.__main__.HANDSHAKE_S", 0.1)
+    async with running_model(World(), "a", tmp_path / "a") as a:
+        reader, writer = await asyncio.open_connection(a.config.api.address, a.config.api.port)
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()

@@ -331,7 +331,7 @@ PAIRED_IQN = "iqn.2026-01.com.example.holdfast:t"
 async def make_paired(nodes: Nodes) -> dict[str, Any]:
     a, _ = nodes
     await make_mirror(a)
-    await a.change("PUT", "/v1/failover", {"links": LINKS, "ping_node": "192.0.2.50"})
+    await a.change("PUT", "/v1/failover", {"links": LINKS, "ping_nodes": ["192.0.2.50"]})
     body = {
         "name": "t",
         "mirror": "m",

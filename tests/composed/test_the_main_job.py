@@ -29,7 +29,7 @@ async def make_mirror(a: Appliance) -> None:
 
 async def make_group(a: Appliance) -> None:
     await make_mirror(a)
-    await a.change("PUT", "/v1/failover", {"links": LINKS, "ping_node": "192.0.2.50"})
+    await a.change("PUT", "/v1/failover", {"links": LINKS, "ping_nodes": ["192.0.2.50"]})
     target = {"name": "t", "mirror": "m", "units": [{"lun": 1, "volume": "disk"}]}
     await a.change("POST", "/v1/targets", {**target, "access": [{"initiator": INITIATOR}]})
     await a.change("POST", "/v1/groups", {**GROUP, "addresses": [ADDRESS]})
