@@ -39,7 +39,7 @@ def product() -> Iterator[Module]:
 
 def bench() -> Iterator[Module]:
     """Every module that is not a test and serves development only."""
-    for folder in (ROOT / "lab", ROOT / "demo"):
+    for folder in (ROOT / "lab", ROOT / "demo", ROOT / "soak"):
         yield from (module for module in _below(folder) if "/tests/" not in module.path)
 
 

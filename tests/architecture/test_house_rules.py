@@ -17,12 +17,18 @@ _MODEL = "the rules of a mechanism as one model: apart, none of them says what h
 
 LONG: Mapping[str, str] = {
     "core/holdfast/hooks/replication.py": "two contracts, whose docstrings are the reference for plugin authors",
+    "core/holdfast/compose/services.py": "one statement for each service, and they are many",
     "core/holdfast/testing/copy.py": _KIT,
+    "core/holdfast/testing/failover.py": _KIT,
     "core/holdfast/testing/mirror.py": _KIT,
+    "core/holdfast/testing/share.py": _KIT,
     "core/holdfast/testing/target.py": _KIT,
     "core/holdfast/testing/volume.py": _KIT,
+    "core/holdfast/testing/memory_copy.py": _MODEL,
     "core/holdfast/testing/memory_mirror.py": _MODEL,
+    "core/holdfast/testing/memory_pools.py": _MODEL,
     "core/holdfast/testing/memory_volume.py": _MODEL,
+    "core/holdfast/testing/pools.py": _KIT,
     "plugins/rep_block/holdfast_rep_block/driver.py": "one method for each operation of the longest contract",
 }
 STARTS_PROCESSES: Mapping[str, str] = {
@@ -40,14 +46,17 @@ REVEALS: Mapping[str, str] = {
     "core/holdfast/peer/agreement.py": _PROVES,
     "core/holdfast/peer/code.py": "the code that was typed is brought into its form",
     "core/holdfast/peer/partner.py": "the pairing's key is kept in a file of mode 0600",
-    "core/holdfast/services/mirror_sides.py": _TRAVELS,
-    "core/holdfast/services/plans.py": "the monitor's plan is kept in a file of mode 0600",
-    "core/holdfast/services/credentials.py": _TRAVELS,
+    "core/holdfast/services/mirrors/sides.py": _TRAVELS,
+    "core/holdfast/services/groups/plans.py": "the monitor's plan is kept in a file of mode 0600",
+    "core/holdfast/services/targets/credentials.py": _TRAVELS,
+    "core/holdfast/services/copies/replica_changes.py": _TRAVELS + ", and is compared",
+    "core/holdfast/services/copies/restore_openings.py": _TRAVELS,
     "core/holdfast/store/secrets.py": "the database, of mode 0600, keeps it",
     "core/holdfast/store/tokens.py": "only a hash is kept",
     "core/holdfast/testing/copy.py": "the kit looks for it where it must not be",
     "core/holdfast/testing/target.py": "the kit looks for it where it must not be",
     "core/holdfast/testing/memory_copy.py": "a login is judged",
+    "core/holdfast/testing/memory_share.py": "a login is judged",
     "plugins/failover_vip/holdfast_failover_vip/wire.py": _PROVES,
     "plugins/iscsi_lio/holdfast_iscsi_lio/apply.py": _TOLD + "configfs",
     "plugins/iscsi_lio/holdfast_iscsi_lio/limits.py": "what the kernel would cut off is refused",
@@ -55,6 +64,7 @@ REVEALS: Mapping[str, str] = {
     "plugins/rep_block/holdfast_rep_block/options.py": _TOLD + "netlink",
     "plugins/rep_rsync/holdfast_rep_rsync/client.py": _TOLD + "a file of mode 0600",
     "plugins/rep_rsync/holdfast_rep_rsync/configuration.py": _TOLD + "the secrets file of mode 0600",
+    "plugins/share_smb/holdfast_share_smb/samba.py": _TOLD + "standard input",
     "plugins/rep_rsync/holdfast_rep_rsync/naming.py": "what a secrets file cannot hold is refused",
 }
 SAYS_STATUSES: Mapping[str, str] = {

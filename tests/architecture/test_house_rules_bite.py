@@ -8,7 +8,7 @@ from tests.architecture import rules
 from tests.architecture.rules import Module
 from tests.architecture.test_house_rules import Rule, broken
 
-PATH = "core/holdfast/services/volumes.py"
+PATH = "core/holdfast/services/volumes/volumes.py"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import tomllib
 import pytest
 
 from holdfast.config import Config, parse_config
+from holdfast.services.groups.moves import MOVE_WITHIN_S
+from holdfast_cli.nouns.node import node
 from tests.architecture.rules import ROOT
 
 PACKAGING = ROOT / "packaging"
@@ -47,6 +49,25 @@ def test_a_unit_starts_a_program_that_core_installs(name: str) -> None:
     assert program.rpartition("/")[2] == name
     assert name in scripts
     assert arguments == ["--config", "/etc/holdfast/holdfast.toml"]
+
+
+def test_what_is_served_is_handed_over_while_everything_that_it_takes_still_runs() -> None:
+    unit = _Unit(strict=False, interpolation=None)
+    unit.read(PACKAGING / "holdfast-drain.service")
+
+    program, *line = unit["Service"]["ExecStop"].removeprefix("-").split()
+
+    # systemd.unit(5): what was started after another unit is stopped before it.
+    assert {"holdfastd.service", "holdfast-monitor.service"} <= set(unit["Unit"]["After"].split())
+    assert (unit["Service"]["Type"], unit["Service"]["RemainAfterExit"]) == ("oneshot", "yes")
+    assert program.rpartition("/")[2] in tomllib.loads((ROOT / "cli/pyproject.toml").read_text())["project"]["scripts"]
+    with node.make_context("node", line[1:]) as context:
+        drain = node.get_command(context, line[1])
+        assert drain is not None
+        assert line[0] == node.name
+        options = drain.make_context("drain", line[2:]).params
+    within_s, gives_up_s = options["within_s"], options["timeout_s"]
+    assert within_s + MOVE_WITHIN_S < gives_up_s < float(unit["Service"]["TimeoutStopSec"].removesuffix("s"))
 
 
 @pytest.mark.parametrize("name", ["holdfastd", "holdfast-monitor"])

@@ -40,6 +40,17 @@ def disks(bed: Bed) -> dict[int, str]:
     return {int(where.rpartition(":")[2]): f"/dev/{name}" for where, name in zip(words[::2], words[1::2], strict=True)}
 
 
+def size_after_rescan(bed: Bed, device: str) -> int:
+    """How large the initiator finds a disk when it looks again."""
+    bed.initiator.run(["sh", "-c", f"echo 1 >/sys/block/{device[5:]}/device/rescan"])
+    return int(bed.initiator.run(["blockdev", "--getsize64", device]).stdout)
+
+
+def unit_bytes(bed: Bed, name: str) -> int:
+    """How large the unit is by its volume."""
+    return int(bed.a.api.get(f"/v1/volumes/{name}")["unit_bytes"])
+
+
 def write_unflushed(bed: Bed, device: str) -> None:
     """A MiB of ones at the beginning, acknowledged but never flushed: past the initiator's own cache only."""
     script = f"tr '\\0' '\\377' </dev/zero | dd of={device} bs=4k count={PATTERN_BLOCKS} iflag=fullblock oflag=direct"

@@ -50,13 +50,18 @@ def blank(lab: Lab) -> None:
     note_used(lab)
 
 
+def empty_disks(lab: Lab, name: str) -> None:
+    """Give a node that has no power empty disks, as another machine has."""
+    node = lab.node(name)
+    for disk in node.spec.disks:
+        lab.layout.disk(name, disk.name).unlink()
+    disks.create(lab.layout, node.spec)
+
+
 def leave_blank(lab: Lab) -> None:
     """Boot a and b with empty disks, for whoever comes next."""
     for name in NODES:
-        node = lab.node(name)
-        node.cut()
-        for disk in node.spec.disks:
-            lab.layout.disk(name, disk.name).unlink()
-        disks.create(lab.layout, node.spec)
+        lab.node(name).cut()
+        empty_disks(lab, name)
     lab.restore()
     note_untouched(lab)

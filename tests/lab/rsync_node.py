@@ -20,6 +20,7 @@ from holdfast.hooks.replication import AgentSpec, CopyRun, ReplicaShare
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
+from holdfast.testing.certificates import make_identity
 from holdfast.testing.trees import make_tree, read_tree
 from holdfast.values import from_plain, to_plain
 from holdfast_rep_rsync.driver import RsyncDriver, open_driver
@@ -44,6 +45,8 @@ async def call_driver(driver: RsyncDriver, call: str, given: dict[str, Any]) -> 
 
 
 async def obey(call: str, given: dict[str, Any]) -> dict[str, Any]:
+    if call == "make_identity":
+        return {"answer": to_plain(make_identity(HOME / "keys", given["identity"]))}
     if call == "make_tree":
         make_tree(Path(given["directory"]))
         return {}
@@ -53,7 +56,9 @@ async def obey(call: str, given: dict[str, Any]) -> dict[str, Any]:
     for name in ("state", "run"):
         (HOME / name).mkdir(parents=True, exist_ok=True)
     host = Host("lab", SystemCommands(), KernelFs(), SystemClock(), HOME / "state", HOME / "run")
-    driver = await open_driver(Settings(io_timeout_s=IO_TIMEOUT_S, connect_timeout_s=2, agent_io_timeout_s=8), host)
+    driver = await open_driver(
+        Settings(io_timeout_s=IO_TIMEOUT_S, connect_timeout_s=2, agent_io_timeout_s=8, dead_peer_s=6), host
+    )
     started_s = time.monotonic()
     try:
         answer = await call_driver(driver, call, given)

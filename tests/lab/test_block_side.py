@@ -21,6 +21,7 @@ from tests.lab.serving import (
     Watch,
     boot_again,
     epochs,
+    foreseen,
     kill,
     move_back,
     state,
@@ -84,10 +85,12 @@ def test_a_killed_monitor_of_the_standby_disturbs_nothing(bed: Bed, device: str)
 
 def test_a_cut_replication_link_makes_the_standby_stale_and_nobody_else_active(bed: Bed, device: str) -> None:
     before = epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    assert foreseen(bed.b, "replication-link-cut") == "a"
     with Watch(bed) as watch, written(bed, device, "link", FROZEN_AT_MOST_MS) as writing:
         bed.lab.link("a", "replication", up=False)
         wait_for(lambda: states(bed) == ("active-alone", "standby-not"), 30, "node a goes on alone")
         assert blocks.mirror_side(bed.b)["disk"] == "Outdated"
+        assert foreseen(bed.b, "active-power-cut") is None
         writing.wait_acknowledged(200, 30)
         bed.lab.link("a", "replication", up=True)
         wait_for(lambda: states(bed) == WELL, IN_SYNC_WITHIN_S, "both sides are equal again")
@@ -106,6 +109,7 @@ def plug(bed: Bed, name: str, *, up: bool) -> None:
 
 
 def test_an_active_node_without_any_link_lets_go_before_its_partner_takes_over(bed: Bed, device: str) -> None:
+    assert foreseen(bed.a, "active-links-cut") == "b"
     with Watch(bed) as watch, written(bed, device, "island", MOVED_AT_MOST_MS) as writing:
         plug(bed, "a", up=False)
         wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
@@ -122,6 +126,7 @@ def test_an_active_node_without_any_link_lets_go_before_its_partner_takes_over(b
 
 def test_a_passive_node_without_any_link_is_stale_and_stops_nothing(bed: Bed, device: str) -> None:
     before = epochs(bed)
+    assert foreseen(bed.a, "passive-links-cut") == "a"
     with Watch(bed) as watch, written(bed, device, "passive", FROZEN_AT_MOST_MS) as writing:
         plug(bed, "b", up=False)
         wait_for(lambda: state(bed.a) == "active-alone", 30, "node a goes on alone")
@@ -139,6 +144,7 @@ def test_without_a_ping_node_nothing_moves_and_a_lone_standby_waits_for_a_person
         writing.wait_acknowledged(int(5 * WRITES_A_SECOND), 60)
         assert states(bed) == WELL
         assert watch.seen == {("a",)}
+        assert foreseen(bed.a, "active-power-cut") is None
         bed.a.node.cut()
         wait_for(lambda: state(bed.b) in ("standby-not", "manual"), 30, "node b gives up to stand by")
         time.sleep(NEVER_PROMOTED_S)
@@ -243,12 +249,21 @@ def test_a_power_cut_and_a_switchover_keep_reservations_and_bring_back_targets_o
     path = f"/v1/targets/{blocks.TARGET}"
     wait_for(lambda: bed.a.api.get(path)["are_reservations_on_partner"], CARRIED_WITHIN_S, "node b knows of it")
 
+    assert foreseen(bed.a, "active-power-cut") == "b"
     bed.a.node.cut()
     wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
     assert told(reserved(bed, device)) == told(held)
     bed.a.node.boot()
     bed.a.api.wait_until_it_answers(blocks.BOOTS_WITHIN_S)
     wait_for(lambda: states(bed) == ("standby-ok", "active-sync"), IN_SYNC_WITHIN_S, "node a is ready")
+    # What both decided outlives the power cut, and either node tells it.
+    decided = bed.a.api.items(f"/v1/groups/{blocks.GROUP}/decisions?page_size=1000")
+    assert {decision["node"] for decision in decided} == {"a", "b"}
+    [*_, served] = [decision for decision in decided if decision["timeline_ms"]]
+    print(served)
+    assert served["node"] == "b"
+    assert list(served["timeline_ms"])[-1] == "address up"
+    assert decided == bed.b.api.items(f"/v1/groups/{blocks.GROUP}/decisions?page_size=1000")
 
     # Its serial and all else is what it was, and so is the address.
     assert bed.a.api.get(f"/v1/targets/{LONE}") == lone

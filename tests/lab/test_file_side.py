@@ -6,19 +6,20 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from demo import files
-from demo.bed import Bed
+from demo.bed import Bed, wait_for
 from demo.client import Answer, Refused
 from demo.report import Report
 from lab import Lab
 from lab.layout import CHECKOUT
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=130, is_patient=True), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=145, is_patient=True), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 FAILS_WITHIN_S = 60.0
@@ -33,6 +34,8 @@ def pair(lab_session: Lab) -> Iterator[Bed]:
     files.pair(bed, report)
     files.make_share(bed, report)
     files.open_replica(bed, report)
+    # What fails is to be seen failing, and not tried again.
+    bed.a.api.change("PATCH", f"/v1/replication-tasks/{files.TASK}", {"retries": 0})
     yield bed
     end(bed)
 
@@ -85,7 +88,7 @@ def assert_the_next_run_works(bed: Bed) -> None:
 
 
 def test_a_wrong_replica_password_fails_the_run(bed: Bed) -> None:
-    wrong = {**files.task_of(bed), "name": "wrong", "password": "not the right one"}
+    wrong = {**files.task_of(bed), "name": "wrong", "password": "not the right one", "retries": 0}
     bed.a.api.change("POST", "/v1/replication-tasks", wrong)
     try:
         with pytest.raises(Refused) as refused:
@@ -182,6 +185,37 @@ def test_a_volume_that_is_used_is_not_deleted(bed: Bed, node: str) -> None:
     assert user in str(refused.value)
     assert api.get(f"/v1/volumes/{files.VOLUME}")["drift"] == []
     assert_the_next_run_works(bed)
+
+
+# --- by itself ---
+
+
+def test_a_task_runs_by_its_schedule_and_both_sides_tell_how_old_the_copy_is(bed: Bed) -> None:
+    shell(bed, "a", f"echo more >>{here(bed)}/lab/README.md")
+    starts_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    schedule = f"/v1/replication-tasks/{files.TASK}/schedules/soon"
+    bed.a.api.change("PUT", schedule, {"every_hours": 1, "starts_at": starts_at.isoformat()})
+    log = f"/v1/replication-runs?task={files.TASK}&since={starts_at:%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        wait_for(lambda: bed.a.api.items(f"{log}&result=ok") != [], RUNS_WITHIN_S, "the run that is due is over")
+        shown = bed.a.api.get(schedule)
+    finally:
+        bed.a.api.change("DELETE", schedule)
+    (run,) = bed.a.api.items(log)
+    print(run)
+    assert (run["schedule"], run["counts"]["files_sent"]) == ("soon", 1)
+    assert datetime.fromisoformat(run["due_at"]) == starts_at
+    next_runs = [datetime.fromisoformat(at) for at in shown["next_runs"]]
+    assert next_runs == [starts_at + timedelta(hours=hours) for hours in range(1, 6)]
+    files.compare(bed)
+
+    task = bed.a.api.get(f"/v1/replication-tasks/{files.TASK}")
+    replica = f"/v1/replica-shares/{files.REPLICA}"
+    wait_for(lambda: bed.b.api.get(replica)["newest_copy_at"] == run["frozen_at"], RUNS_WITHIN_S, "b knows of the copy")
+    print(there := bed.b.api.get(replica))
+    assert task["newest_copy_at"] == run["frozen_at"]
+    assert (there["task"], there["source"], there["is_objective_missed"]) == (files.TASK, "a", False)
+    assert 0 < there["copy_age_s"] < 60
 
 
 # --- the same, twice at once ---

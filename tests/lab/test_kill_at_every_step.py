@@ -23,7 +23,7 @@ from tests.lab.product import begin_anew, end
 from tests.lab.serving import boot_again
 from tests.lab.test_mirrors import DRBDSETUP, make_spare_pool
 
-pytestmark = [pytest.mark.lab(seconds=150), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=175), pytest.mark.timeout(120, func_only=True)]
 
 MIB = 1 << 20
 ORDER = "/var/lib/holdfast/dies.json"  # as in dying_daemon.py, which the tests' own process does not import
@@ -41,11 +41,13 @@ START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
 # A growth: the partner's volume is larger, it is promoted. A replacement: the new disk is attached and nowhere on
 # record; all but the old volume's removal is done. A mode: it is on record and the file system mounted yet; that is
 # unmounted.
-GROWTH_STEPS, REPLACEMENT_STEPS, MODE_STEPS = 8, 7, 4
+GROWTH_STEPS, REPLACEMENT_STEPS, MODE_STEPS = 9, 7, 4
 GROWTH_DEATHS, REPLACEMENT_DEATHS = (4, 2), (6, 2)
 MODE_DEATHS = {"destination": (4, 1), "none": (6, 1)}
 # Make, mount, allocate, record; the last beginning fails.
 FILE_STEPS, FILE_FAILS_AT = 4, 7
+# Of the growth of one that is served: the file system is larger; the file is, on record, and the unit not yet.
+FILE_GROWTH_STEPS, FILE_GROWTH_DEATHS = 5, (4, 2)
 DIES_WITHIN_S = 60.0  # until the job has come to its mark, in a lab that shares the machine
 STARTS_AGAIN_WITHIN_S = 30.0
 ENDS_WITHIN_S = 45.0
@@ -151,6 +153,7 @@ def assert_reality_matches(bed: Bed, lone: frozenset[str] = frozenset()) -> None
 
 
 @pytest.mark.long
+@pytest.mark.timeout(180, func_only=True)
 def test_a_volume_with_file_io_is_made_by_the_next_daemons_and_outlives_a_power_cut(bed: Bed) -> None:
     """One that died at the end of each step; then what was acknowledged is compared, beside a unit with a cache."""
     job = die(bed, "volume.create", 2, "/v1/volumes", file_io.volume(file_io.SAFE), lives=FILE_STEPS)
@@ -164,7 +167,7 @@ def test_a_volume_with_file_io_is_made_by_the_next_daemons_and_outlives_a_power_
             bed.initiator.read_file(f"/sys/block/{d[5:]}/queue/write_cache").decode().strip() for d in (safe, cached)
         ]
         assert told == ["write through", "write back"]
-        size_bytes = bed.a.api.get(f"/v1/volumes/{file_io.SAFE}")["unit_bytes"]
+        size_bytes = file_io.unit_bytes(bed, file_io.SAFE)
         assert int(bed.initiator.read_file(f"/sys/block/{safe[5:]}/size")) * 512 == size_bytes
         assert [file_io.written_bytes(bed, disk) for disk in (safe, cached)] == [0, 0]
 
@@ -172,6 +175,7 @@ def test_a_volume_with_file_io_is_made_by_the_next_daemons_and_outlives_a_power_
             bed.initiator, safe, "file", first=1024, blocks=2048, log=bed.lab.layout.root / "writes-file.log"
         )
         writing.wait_acknowledged(200, 30)
+        grow_both(bed, disks)
         for disk in (cached, safe):
             file_io.write_unflushed(bed, disk)
         bed.a.node.cut()
@@ -185,12 +189,32 @@ def test_a_volume_with_file_io_is_made_by_the_next_daemons_and_outlives_a_power_
         kept = [file_io.written_bytes(bed, disk) for disk in (safe, cached)]
         assert (kept[0], kept[1] < kept[0]) == (file_io.PATTERN_BLOCKS * 4096, True), kept
         assert bed.a.api.get(f"/v1/targets/{file_io.TARGET}/identity")["is_same"] is True
+        assert file_io.size_after_rescan(bed, safe) == file_io.unit_bytes(bed, file_io.SAFE)
     finally:
         initiator.log_out()
     bed.a.api.change("DELETE", f"/v1/targets/{file_io.TARGET}?confirm={file_io.TARGET}")
     for name in file_io.LUNS:
         bed.a.api.change("DELETE", f"/v1/volumes/{name}?confirm={name}")
     assert file_io.mounts(bed) == []
+
+
+def grow_both(bed: Bed, disks: dict[str, str]) -> None:
+    """While one of them is written: the initiator goes on with both, and finds them larger when it looks again."""
+    larger = {"size_bytes": file_io.BYTES + 64 * MIB}
+    mark, lives = FILE_GROWTH_DEATHS
+    job = die(bed, "volume.grow", mark, f"/v1/volumes/{file_io.SAFE}/grow", larger, lives=lives)
+    assert (job["state"], len(job["steps"])) == ("done", FILE_GROWTH_STEPS), job
+    bed.a.api.change("POST", f"/v1/volumes/{file_io.CACHED}/grow", larger)
+    for name, disk in disks.items():
+        volume = bed.a.api.get(f"/v1/volumes/{name}")
+        assert (volume["size_bytes"], volume["drift"]) == (larger["size_bytes"], [])
+        assert volume["unit_bytes"] > file_io.BYTES - 64 * MIB
+        assert file_io.size_after_rescan(bed, disk) == volume["unit_bytes"]
+        # To its very end.
+        last_block = volume["unit_bytes"] // 4096 - 1
+        bed.initiator.run(
+            ["dd", "if=/dev/zero", f"of={disk}", "bs=4k", "count=1", f"seek={last_block}", "oflag=direct"]
+        )
 
 
 def test_a_volume_with_file_io_that_goes_back_leaves_no_mount(bed: Bed) -> None:

@@ -21,6 +21,7 @@ from tests.lab.worker import worker
 pytestmark = [pytest.mark.lab(seconds=100, is_patient=True), pytest.mark.timeout(180, func_only=True)]
 
 MIB = 1 << 20
+LARGE_MIB = 64
 MOUNT = "/srv/rsync-test"
 PASSWORD = "right: pass word"  # of a test
 # A cut wire is noticed when nothing was heard for the time limit; the program itself starts within the rest.
@@ -33,10 +34,11 @@ class Bed:
     """Node a has the source, node b the replica; each on an XFS of its own data disk."""
 
     lab: Lab
+    tls: dict[str, Any] | None = None
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"address": self.lab.address("b", "replication"), "port": 8730}
+        return {"address": self.lab.address("b", "replication"), "port": 8730, "tls": self.tls}
 
     @property
     def run(self) -> dict[str, Any]:
@@ -65,6 +67,16 @@ class Bed:
 
     def mount(self, name: str) -> None:
         self.sh(name, f"mkdir -p {MOUNT}; mount {self.node(name).device('data')} {MOUNT}")
+
+    def encrypt(self) -> None:
+        """Start the agent anew, encrypted; copies show the certificate that it trusts."""
+        tls = {name: self.call(name, "make_identity", identity=name)["answer"] for name in ("a", "b")}
+        both = [*tls["a"]["trusted"], *tls["b"]["trusted"]]
+        for name in tls:
+            tls[name] = {**tls[name], "trusted": both}
+        self.tls = tls["b"]
+        self.start_agent()
+        self.tls = tls["a"]
 
     def start_agent(self) -> None:
         share = {"name": "docs", "path": f"{MOUNT}/docs", "user": "copier", "password": PASSWORD}
@@ -109,7 +121,9 @@ def bed(blank_nodes: None, lab_bed: Lab) -> Iterator[Bed]:
 
 
 def test_a_tree_arrives_equal_and_the_second_run_moves_only_the_change(bed: Bed) -> None:
-    assert bed.call("a", "browse", spec=bed.spec)["answer"] == [{"name": "docs", "comment": "Holdfast replica share"}]
+    assert bed.call("a", "browse", spec=bed.spec)["answer"] == [
+        {"name": "docs", "comment": "Holdfast replica share", "bandwidth_bytes_s": None}
+    ]
     bed.call("a", "make_tree", directory=f"{MOUNT}/docs")
     bed.sh(
         "a",
@@ -174,6 +188,25 @@ def test_a_cut_wire_fails_the_copy_in_time_and_the_next_one_is_whole(bed: Bed) -
     bed.assert_equal()
 
 
+def test_an_encrypted_copy_that_a_cut_wire_ended_goes_on_in_the_middle_of_its_large_file(bed: Bed) -> None:
+    bed.encrypt()
+    bed.sh("a", f"mkdir {MOUNT}/docs/deep; dd if=/dev/urandom of={MOUNT}/docs/deep/large bs=1M count={LARGE_MIB}")
+    limited = {"bandwidth_bytes_s": 20 * MIB}
+    with ThreadPoolExecutor() as pool:
+        copying = pool.submit(bed.copy, options=limited)
+        wait_for_content(bed, "deep", least_bytes=LARGE_MIB * MIB // 2)
+        bed.node("b").link("replication", up=False)
+        failed = copying.result(timeout=60)
+    assert failed["error"] == "UnavailableError", failed
+    assert bed.sh("b", f"ls {MOUNT}/docs/deep") == ""
+    bed.node("b").link("replication", up=True)
+    done = bed.copy()
+    print(f"after the cut: {done}")
+    assert done["answer"]["literal_bytes"] < LARGE_MIB * MIB * 6 // 10
+    bed.assert_equal()
+    assert ".holdfast-partial" not in bed.sh("b", f"ls -A {MOUNT}/docs")
+
+
 def test_a_power_cut_of_the_destination_during_a_copy_leaves_no_half_file(bed: Bed) -> None:
     bed.sh("a", f"dd if=/dev/urandom of={MOUNT}/docs/large bs=1M count=400 status=none", timeout_s=90)
     with ThreadPoolExecutor() as pool:
@@ -223,8 +256,9 @@ def test_an_overflown_snapshot_fails_the_copy_and_deletes_nothing(bed: Bed) -> N
     assert differences(before, bed.tree("b")) == ()
 
 
-def wait_for_content(bed: Bed) -> None:
-    """Return when content of the large file arrives."""
-    deadline_s = time.monotonic() + 20
-    while ".large." not in bed.sh("b", f"ls -A {MOUNT}/docs"):
+def wait_for_content(bed: Bed, directory: str = ".", *, least_bytes: int = 0) -> None:
+    """Return when content of the large file arrives, so much of it."""
+    deadline_s = time.monotonic() + 30
+    script = f"stat -c %s {MOUNT}/docs/{directory}/.large.* 2>/dev/null || true"
+    while not (size := bed.sh("b", script).split()) or int(size[0]) < least_bytes:
         assert time.monotonic() < deadline_s, "the copy did not begin"
