@@ -14,10 +14,10 @@ PYTHON_OR_VENV := $(firstword $(wildcard .venv/bin/python) /usr/bin/python3)
 # `make unit ARGS="-k pools"` hands further arguments to pytest.
 ARGS ?=
 # Of these, what exists by now.
-CHECKED := $(wildcard conftest.py benchmarks cli core demo lab plugins tests)
+CHECKED := $(wildcard conftest.py benchmarks cli core demo lab plugins soak tests)
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard core/holdfast/__init__.py cli/holdfast_*/__init__.py \
-	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py benchmarks/__init__.py)))
-TESTS = $(shell find $(wildcard conftest.py tests benchmarks/tests lab/tests core/tests cli/tests plugins/*/tests) -name '*.py')
+	plugins/*/holdfast_*/__init__.py lab/__init__.py demo/__init__.py benchmarks/__init__.py soak/__init__.py)))
+TESTS = $(shell find $(wildcard conftest.py tests benchmarks/tests lab/tests soak/tests core/tests cli/tests plugins/*/tests) -name '*.py')
 
 .PHONY: help
 help: ## Show what can be done
@@ -40,8 +40,13 @@ test: setup-lab ## Run every test but the long ones, those in virtual nodes last
 	@$(RUN) tools/run-tests $(ARGS)
 
 .PHONY: test-long
-test-long: setup-lab ## Run the long tests: rarer faults in virtual nodes, for some minutes
-	@$(RUN) -m pytest -m long tests/lab $(ARGS)
+test-long: setup-lab ## Run the long tests: rarer faults in virtual nodes, larger searches, for some minutes
+	@$(RUN) -m pytest -m long $(ARGS)
+
+.PHONY: soak
+soak: setup-lab ## Random faults under load, each audited: N=1000, SEED= replays, HOURS=, FROM=, RESULT=
+	@$(RUN) -m soak $(if $(N),--faults $(N)) $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(FROM),--from $(FROM)) $(if $(RESULT),--result $(RESULT)) $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need no virtual nodes

@@ -76,11 +76,20 @@ class Bed:
         for name in "ab":
             self.storage[name] = self._reach(self.lab.node(name))
 
+    def start_blank(self, name: str) -> None:
+        """Start the daemons on one node, which was booted with empty disks, and wait until its API answers."""
+        self._stop(name)
+        self._start(self.lab.node(name))
+        self.storage[name] = self._reach(self.lab.node(name))
+
     def stop_product(self) -> None:
         """Stop the daemons for good. What they serve stays served."""
         for name in "ab":
-            for service in (MONITOR, DAEMON):
-                self.lab.node(name).stop_service(service)
+            self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        for service in (MONITOR, DAEMON):
+            self.lab.node(name).stop_service(service)
 
     def _start(self, node: Node) -> None:
         settings = _SETTINGS.format(

@@ -22,11 +22,7 @@ ANSWERS_WITHIN_S = 10.0
 def pair(bed: Bed, report: Report) -> None:
     """Step 1: pair the nodes, show the plugins, make the pools."""
     with report.step("the nodes are paired by a one-time code"):
-        offer = bed.a.api.call("POST", "/v1/pairing/offer", {})
-        where = {"address": bed.a.node.address("management"), "port": offer["port"], "code": offer["code"]}
-        bed.b.api.call("POST", "/v1/pairing/join", where)
-    for storage in (bed.a, bed.b):
-        wait_for(partial(partner_answers, storage), ANSWERS_WITHIN_S, f"node {storage.name} reaches its partner")
+        pair_with(bed.a, bed.b)
     for plugin in bed.a.api.items("/v1/plugins"):
         reasons = "; ".join(reason["text"] for reason in plugin["reasons"])
         report.say(f"plugin {plugin['name']}: {plugin['state']}" + (f" ({reasons})" if reasons else ""))
@@ -34,6 +30,15 @@ def pair(bed: Bed, report: Report) -> None:
         for storage in (bed.a, bed.b):
             disks = [storage.node.device("data")]
             storage.api.change("POST", "/v1/pools", {"name": POOL, "disks": disks})
+
+
+def pair_with(one: StorageNode, other: StorageNode) -> None:
+    """Carry a code from one node to the other, as a person does."""
+    offer = one.api.call("POST", "/v1/pairing/offer", {})
+    where = {"address": one.node.address("management"), "port": offer["port"], "code": offer["code"]}
+    other.api.call("POST", "/v1/pairing/join", where)
+    for storage in (one, other):
+        wait_for(partial(partner_answers, storage), ANSWERS_WITHIN_S, f"node {storage.name} reaches its partner")
 
 
 def partner_answers(storage: StorageNode) -> bool:

@@ -35,8 +35,8 @@ class Initiator:
         for command in storage.api.get(f"/v1/targets/{target}/initiator-profile")["commands"]:
             self.node.run(command)
         self.node.run([*self._record, "-l"])
-        wait_for(lambda: bool(self._disks()), 10, "the initiator sees a disk")
-        return f"/dev/{self._disks()[0]}"
+        wait_for(lambda: bool(self.disks()), 10, "the initiator sees a disk")
+        return f"/dev/{self.disks()[0]}"
 
     def log_out(self) -> None:
         """Log out and forget; nothing to forget is no error."""
@@ -44,7 +44,8 @@ class Initiator:
         self.node.run(["iscsiadm", "-m", "node", "-o", "delete"], check=False)
         self.node.stop_service("iscsid")
 
-    def _disks(self) -> list[str]:
+    def disks(self) -> list[str]:
+        """Names of the disks that it sees, such as `sda`."""
         names = self.node.run(["ls", "/sys/block"]).stdout.decode().split()
         return [name for name in names if name.startswith("sd")]
 
@@ -52,14 +53,26 @@ class Initiator:
 class Writing:
     """Stamped writes under way. Every line the writer says is kept on the host, in a file, as it comes."""
 
-    def __init__(self, node: Node, device: str, run: str, *, first: int, blocks: int, log: Path) -> None:
-        """Start writing round the region."""
+    def __init__(
+        self,
+        node: Node,
+        device: str,
+        run: str,
+        *,
+        first: int,
+        blocks: int,
+        log: Path,
+        after: int = 0,
+        interval_ms: float = INTERVAL_MS,
+    ) -> None:
+        """Start writing round the region; `after` is the last sequence that an earlier part of the run issued."""
         self._node = node
         self._argv = ["python3", "-m", "lab.writer", "--device", device, "--run", run]
         self._argv += ["--first", str(first), "--blocks", str(blocks)]
         self._lines: list[str] = []
         self.acknowledged = 0
-        self._writer = node.popen([*self._argv, "--interval-ms", str(INTERVAL_MS)], cwd=str(CHECKOUT))
+        more = ["--interval-ms", str(interval_ms), "--after", str(after)]
+        self._writer = node.popen([*self._argv, *more], cwd=str(CHECKOUT))
         self._listener = threading.Thread(target=self._listen, args=(log,), daemon=True)
         self._listener.start()
 
@@ -81,10 +94,26 @@ class Writing:
         self._writer.wait(ENDS_WITHIN_S)
         self._listener.join(ENDS_WITHIN_S)
 
-    def judge(self) -> Verdict:
-        """Read every block back and compare with what was acknowledged; only after `stop`."""
-        held = self._node.run([*self._argv, "--verify"], cwd=str(CHECKOUT), timeout_s=120).stdout.decode()
-        return check(self._lines, held.splitlines())
+    def kill(self) -> None:
+        """End it at once, and wait for nothing that is under way."""
+        self._writer.kill()
+
+    def judge(self, at: Node | None = None) -> Verdict:
+        """Read every block back and compare with what was acknowledged; only after `stop`.
+
+        `at` another node than the writer's, where the disk has the same name.
+        """
+        return check(self.lines, self.read_back(at))
+
+    @property
+    def lines(self) -> list[str]:
+        """What the writer said so far."""
+        return list(self._lines)
+
+    def read_back(self, at: Node | None = None) -> list[str]:
+        """What each block of the region holds, in the writer's words; `at` as for `judge`."""
+        held = (at or self._node).run([*self._argv, "--verify"], cwd=str(CHECKOUT), timeout_s=120)
+        return held.stdout.decode().splitlines()
 
 
 def assert_clean(verdict: Verdict) -> None:
