@@ -51,6 +51,18 @@ def test_a_unit_starts_a_program_that_core_installs(name: str) -> None:
     assert arguments == ["--config", "/etc/holdfast/holdfast.toml"]
 
 
+def test_the_witness_unit_starts_a_program_that_core_installs_and_can_write_to_nothing_else() -> None:
+    unit = _Unit(strict=False, interpolation=None)
+    unit.read(PACKAGING / "holdfast-witness.service")
+    service = unit["Service"]
+
+    program, *arguments = service["ExecStart"].split()
+
+    assert program.rpartition("/")[2] in tomllib.loads((ROOT / "core/pyproject.toml").read_text())["project"]["scripts"]
+    assert arguments == ["--directory", f"/var/lib/{service['StateDirectory']}"]
+    assert (service["ProtectSystem"], service["DynamicUser"]) == ("strict", "yes")
+
+
 def test_what_is_served_is_handed_over_while_everything_that_it_takes_still_runs() -> None:
     unit = _Unit(strict=False, interpolation=None)
     unit.read(PACKAGING / "holdfast-drain.service")

@@ -1,4 +1,4 @@
-"""Length-prefixed frames for pairing, bounded before anything is parsed."""
+"""Length-prefixed frames for pairing and for the witness, bounded before anything is parsed."""
 
 from __future__ import annotations
 
@@ -86,3 +86,7 @@ class Channel:
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+    def abort(self) -> None:
+        """End the connection at once; what came in and was not received is lost."""
+        self._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""TLS 1.3 between nodes: unverified while pairing, one pinned certificate ever after."""
+"""TLS 1.3 between nodes, and to a witness: unverified while pairing, pinned certificates ever after."""
 
 from __future__ import annotations
 
@@ -27,14 +27,26 @@ def pairing_client_context() -> ssl.SSLContext:
 
 def peer_server_context(identity: Identity, partner: Partner) -> ssl.SSLContext:
     """Serve with this node's certificate, and only the one who holds the partner's."""
-    return _pinned(_context(ssl.PROTOCOL_TLS_SERVER), identity, partner)
+    return _pinned(_context(ssl.PROTOCOL_TLS_SERVER), identity, partner.certificate_pem)
 
 
 def peer_client_context(identity: Identity, partner: Partner) -> ssl.SSLContext:
     """Show this node's certificate, and only to the one who holds the partner's."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # nodes are known by their certificate, wherever they are
-    return _pinned(context, identity, partner)
+    return _pinned(context, identity, partner.certificate_pem)
+
+
+def witness_server_context(identity: Identity, certificates_pem: str) -> ssl.SSLContext:
+    """Serve with the witness's certificate, and only those who hold one of these."""
+    return _pinned(_context(ssl.PROTOCOL_TLS_SERVER), identity, certificates_pem)
+
+
+def witness_client_context(identity: Identity, certificate_pem: str) -> ssl.SSLContext:
+    """Show this node's certificate, and only to the one who holds the witness's."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _pinned(context, identity, certificate_pem)
 
 
 def _context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
@@ -45,9 +57,9 @@ def _context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
     return context
 
 
-def _pinned(context: ssl.SSLContext, identity: Identity, partner: Partner) -> ssl.SSLContext:
+def _pinned(context: ssl.SSLContext, identity: Identity, trusted_pem: str) -> ssl.SSLContext:
     context.load_cert_chain(identity.certificate_path, identity.key_path)
-    context.load_verify_locations(cadata=partner.certificate_pem)
+    context.load_verify_locations(cadata=trusted_pem)
     # The certificate itself is the anchor although it is no authority and so can vouch for no other.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.verify_mode = ssl.CERT_REQUIRED

@@ -75,6 +75,16 @@ class AskPeer:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Ask the witness for the right to go on without the partner."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Give that right back: no longer hold it, then tell the witness that the partner may be granted it."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """Answer the kernel's question."""
 
@@ -107,6 +117,8 @@ Action = (
     | DropAddress
     | RaiseAddress
     | AskPeer
+    | Claim
+    | Release
     | Answer
     | Note
     | Reboot

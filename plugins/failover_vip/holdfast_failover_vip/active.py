@@ -8,6 +8,7 @@ from holdfast_failover_vip.actions import (
     Action,
     Answer,
     AskPeer,
+    Claim,
     Connect,
     DropAddress,
     HandOver,
@@ -22,6 +23,7 @@ from holdfast_failover_vip.actions import (
 from holdfast_failover_vip.facts import GroupView, Verdict
 from holdfast_failover_vip.standby import address_is_claimed, next_epoch
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import is_permitted
 
 S = GroupState
 _NO_DISK = (DiskState.DISKLESS, DiskState.FAILED, DiskState.DETACHING)
@@ -178,9 +180,12 @@ def decide_frozen(view: GroupView, timers: Timers) -> Step:
     # Not since its last sign of life only: in a gap earlier in this freeze the partner may have taken over, and served.
     was_never_alone = net.ping.is_continuous and net.ping.run_ms >= view.since_ms
     if is_dead and was_never_alone and not address_is_claimed(view, timers):
+        if not is_permitted(view):
+            return Step(S.FROZEN, (*drops, Claim()))
+        granted = ", and the witness granted it" if view.witness is not None else ""
         sentence = (
             f"{view.node} goes on with {name} alone: {view.partner} is silent on all {net.links} links for "
-            f"{net.silent_ms} ms while {net.ping.voice} answered without a gap"
+            f"{net.silent_ms} ms while {net.ping.voice} answered without a gap{granted}"
         )
         return Step(S.FROZEN, (Answer(FenceAnswer.PEER_UNREACHABLE),), sentence)
     if drops:

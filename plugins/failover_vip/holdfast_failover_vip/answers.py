@@ -7,6 +7,7 @@ from holdfast.hooks.failover import GroupState
 from holdfast.hooks.replication import DiskState, FenceAnswer, Role
 from holdfast_failover_vip.facts import FenceSay, GroupView, MirrorFacts, Record, Verdict
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import is_permitted
 
 S = GroupState
 
@@ -46,7 +47,7 @@ def answer_own_promotion(view: GroupView, timers: Timers, *, is_granted: bool) -
         return None
     if is_granted:
         return FenceAnswer.PEER_FENCED
-    return FenceAnswer.PEER_UNREACHABLE if net.ping.is_continuous else None
+    return FenceAnswer.PEER_UNREACHABLE if net.ping.is_continuous and is_permitted(view) else None
 
 
 def refuse_handover(view: GroupView, epoch: int, revision: int) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from holdfast.hooks.failover import GroupState
-from holdfast_failover_vip.actions import Adopt, Clear, Reboot, Step, StopServing
+from holdfast_failover_vip.actions import Adopt, Clear, Reboot, Release, Step, StopServing
 from holdfast_failover_vip.active import (
     decide_active,
     decide_demoting,
@@ -25,12 +25,18 @@ from holdfast_failover_vip.active import (
 from holdfast_failover_vip.facts import GroupView
 from holdfast_failover_vip.standby import data_is_current, decide_manual, decide_standby, decide_suspect
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import releases
 
 S = GroupState
 
 
 def decide(view: GroupView, timers: Timers) -> Step:
     """Say the group's next step on this node."""
+    step = _decide(view, timers)
+    return replace(step, actions=(*step.actions, Release())) if releases(view, step) else step
+
+
+def _decide(view: GroupView, timers: Timers) -> Step:
     if view.peer is None:
         # A partner that is heard but says nothing of this group is, for this group, not heard.
         view = replace(view, net=replace(view.net, is_heard=False))

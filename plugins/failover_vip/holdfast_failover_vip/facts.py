@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from holdfast.hooks.failover import GroupPlan, GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, MirrorStatus, Role, Suspension
+from holdfast.hooks.witness import WitnessFacts
 from holdfast_failover_vip.timers import Timers
 
 # From the best data to none. A mirror is as good as its worst volume.
@@ -235,6 +236,8 @@ class GroupView:
     failures: int = 0
     """Promotions in a row that failed and were undone."""
     may_retry: bool = True
+    witness: WitnessFacts | None = None
+    """None: the pair has no witness."""
     in_maintenance: tuple[str, ...] = ()
     """Nodes that a person works on.
 

@@ -13,6 +13,7 @@ from holdfast_failover_vip.play import Play
 from holdfast_failover_vip.sides import Side
 from holdfast_failover_vip.standby import blockers
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import lack_of_permission
 
 S, D = GroupState, DiskState
 
@@ -160,7 +161,8 @@ class _Telling:
             return (settled or by_it or [f"nothing is decided: {serving.view.node} serves {name} on"])[-1]
         for side in self._waiting():
             if side.view.state is S.SUSPECT:
-                return f"{side.view.node} does not take over {name}: {'; '.join(blockers(side.view, self._timers))}"
+                why = (*blockers(side.view, self._timers), *lack_of_permission(side.view))
+                return f"{side.view.node} does not take over {name}: {'; '.join(why)}"
             if said := [item.sentence for item in told if item.node == side.view.node]:
                 return said[-1]
         return f"nobody serves {name}: {_texts(lacks)}" if lacks else f"nobody serves {name}"

@@ -60,7 +60,9 @@ class Group(Serving):
         self._acting = asyncio.create_task(self._carry_out(step.state, wanted), name=f"group {self.plan.name}")
 
     def _was_just_done(self, action: do.Action) -> bool:
-        if not isinstance(action, do.AskPeer | do.OfferAgain | do.Connect | do.DropAddress | do.RaiseAddress):
+        if not isinstance(
+            action, do.AskPeer | do.Claim | do.OfferAgain | do.Connect | do.DropAddress | do.RaiseAddress
+        ):
             return False
         return self._around.boot_s() - self._tried_s.get(type(action), -1e9) < _SKIPPED_IF_REPEATED_S
 
@@ -123,6 +125,12 @@ class Group(Serving):
                 await self._raise_address()
             case do.AskPeer():
                 self._around.ask_fence(self.plan.mirror, self.record.held_epoch)
+            case do.Claim():
+                if (witness := self._around.witness()) is not None:
+                    witness.claim(self.plan.name)
+            case do.Release():
+                if (witness := self._around.witness()) is not None:
+                    witness.release(self.plan.name)
             case do.OfferAgain():
                 self._around.offer(self.plan.name, self._handed_epoch, self.plan.revision)
             case do.Answer():

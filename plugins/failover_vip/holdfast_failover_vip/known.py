@@ -133,6 +133,7 @@ class Known:
     def view(self, net: NodeFacts | None = None) -> GroupView:
         """Everything a decision rests on; `net` if what was heard is known already."""
         around, now_s = self._around, self._around.boot_s()
+        witness = around.witness()
         return GroupView(
             node=around.node,
             partner=around.partner,
@@ -158,6 +159,7 @@ class Known:
             is_granted=self.is_granted,
             failures=self._failures,
             may_retry=(now_s - self._failed_s) * 1000 >= around.timers.retry_ms,
+            witness=None if witness is None else witness.facts(self.plan.name),
             in_maintenance=around.in_maintenance(),
         )
 
@@ -216,6 +218,8 @@ class Known:
             "ping_nodes_continuous": ", ".join(n.address for n in view.net.ping.nodes if n.is_continuous) or "none",
             "epoch": str(self.record.epoch),
         }
+        if view.witness is not None:
+            facts["witness"] = "granted it" if view.witness.holds else "has not granted it"
         around = self._around
         decision = Decision(around.wall(), around.node, self.plan.name, sentence, facts, timeline_ms or {})
         log.info("%s", sentence)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from holdfast.errors import Reason
 from holdfast.hooks.failover import GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, Role
+from holdfast.hooks.witness import WitnessFacts
 from holdfast_failover_vip.facts import PingFacts
 from holdfast_failover_vip.play import Play
 from holdfast_failover_vip.sides import Side
@@ -128,6 +129,24 @@ def _bring_ping(play: Play, active: Side, passive: Side) -> None:
         side.know(net=replace(side.view.net, ping=ping))
 
 
+def _no_witness(active: Side, passive: Side) -> Reason | None:
+    witness, name = passive.view.witness, passive.view.node
+    if witness is None or witness.holds or (witness.answers and witness.is_open):
+        return None
+    if not witness.answers:
+        return Reason(
+            "witness", "the witness does not answer", "bring the witness back, or do without: PUT /v1/failover"
+        )
+    text = f"the witness does not let {name} go on without its partner"
+    return Reason("witness", text, "wait until both nodes are in sync: then they tell it so")
+
+
+def _bring_witness(play: Play, active: Side, passive: Side) -> None:
+    for side in (active, passive):
+        if side.view.witness is not None:
+            side.know(witness=WitnessFacts(answers=True, has_released=True, is_open=True))
+
+
 def _few_links(active: Side, passive: Side) -> Reason | None:
     net = passive.view.net
     if net.links_up_before >= 2:
@@ -163,6 +182,7 @@ LACKS = (
     Lack(_silent, _bring_back),
     Lack(_stale, _bring_up_to_date),
     Lack(_no_ping, _bring_ping),
+    Lack(_no_witness, _bring_witness),
     Lack(_few_links, _mend_links),
     Lack(_failed, _forget_failures),
 )

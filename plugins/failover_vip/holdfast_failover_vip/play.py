@@ -79,6 +79,10 @@ class Play(Stage):
                 side.know(address_is_up=isinstance(action, do.RaiseAddress))
             case do.AskPeer():
                 self._ask(side, other)
+            case do.Claim():
+                self._claim(side, other)
+            case do.Release():
+                self._say_released(side, other, is_released=True, holds=False)
             case do.Answer():
                 self._answer(side, action.answer)
             case do.Note():
@@ -125,6 +129,17 @@ class Play(Stage):
         if answer is not FenceAnswer.PEER_PRIMARY:
             is_worse = answer is FenceAnswer.PEER_INCONSISTENT
             side.turn_mirror(is_suspended=False, peer_disk=D.INCONSISTENT if is_worse else D.OUTDATED)
+
+    def _claim(self, side: Side, other: Side) -> None:
+        witness = side.view.witness
+        if witness is not None and witness.answers and witness.is_open:
+            self._say_released(side, other, is_released=False, holds=True)
+
+    def _say_released(self, side: Side, other: Side, *, is_released: bool, holds: bool) -> None:
+        own, partners = side.view.witness, other.view.witness
+        if own is not None and partners is not None:
+            side.know(witness=replace(own, has_released=is_released, holds=holds))
+            other.know(witness=replace(partners, is_open=is_released))
 
     def _offer(self, side: Side, other: Side) -> None:
         if not (self._beats(side, other) and self._beats(other, side)):

@@ -7,6 +7,7 @@ from holdfast.hooks.replication import DiskState, Role
 from holdfast_failover_vip.facts import GroupView
 from holdfast_failover_vip.standby import blockers, is_in_maintenance, maintenance_sentence
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import lack_of_permission
 
 S = GroupState
 
@@ -26,6 +27,8 @@ def explain(view: GroupView, timers: Timers, troubles: tuple[str, ...] = ()) -> 
     found.extend(_about_mirror(view))
     if view.state is S.SUSPECT:
         found.extend(blockers(view, timers))
+    if view.state in (S.SUSPECT, S.FROZEN) or (view.witness is not None and not view.witness.answers):
+        found.extend(lack_of_permission(view))
     if view.state is S.MANUAL:
         found.append(f"{view.node} cannot know that its data are the newest")
         found.append(f"bring {view.partner} back, or confirm that it is down")

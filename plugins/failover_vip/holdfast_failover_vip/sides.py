@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast.hooks.failover import GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, Role
+from holdfast.hooks.witness import WitnessFacts
 from holdfast_failover_vip.facts import GroupView, MirrorFacts, PingFacts, Record
 from holdfast_failover_vip.timers import Timers
 
@@ -171,4 +172,8 @@ def partners(view: GroupView, timers: Timers) -> Side:
     )
     has_sign = is_there or net.silent_ms < timers.suspect_ms
     hears_us = peer is None or peer.hears_us
+    if (own_word := view.witness) is not None:
+        # It is asked by both; what the partner holds of it nobody told us, and to hold nothing is the worst.
+        its_word = WitnessFacts(own_word.answers, has_released=own_word.is_open, is_open=own_word.has_released)
+        said = replace(said, witness=its_word)
     return Side(said, has_power=has_sign, has_monitor=is_there, reaches_ping=pings, hears_other=hears_us)

@@ -72,6 +72,7 @@ class Stage:
                 v.is_current,
                 v.fence_pending,
                 v.fence_say,
+                v.witness,
                 v.handover_refusal,
                 v.failures,
                 v.may_retry,

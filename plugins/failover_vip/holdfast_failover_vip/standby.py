@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from holdfast.hooks.failover import GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, Role
-from holdfast_failover_vip.actions import Action, Connect, Note, Outdate, Step, StopServing, TakeOver
+from holdfast_failover_vip.actions import Action, Claim, Connect, Note, Outdate, Step, StopServing, TakeOver
 from holdfast_failover_vip.facts import GroupView
 from holdfast_failover_vip.timers import Timers
+from holdfast_failover_vip.witness import is_permitted
 
 S = GroupState
 MAX_FAILURES = 3
@@ -222,11 +223,14 @@ def decide_suspect(view: GroupView, timers: Timers) -> Step:
         return _granted(view)
     if blockers(view, timers):
         return Step(S.SUSPECT, is_current=True)
+    if not is_permitted(view):
+        return Step(S.SUSPECT, (Claim(),), is_current=True)
     epoch = next_epoch(view)
+    granted = ", and the witness granted it" if view.witness is not None else ""
     sentence = (
         f"{view.node} takes over {view.plan.name} from {view.partner}: silent for {net.silent_ms} ms on "
-        f"{net.links} links, {net.links_up_before} of which were up, while {net.ping.voice} answered without a gap; "
-        f"epoch {epoch}"
+        f"{net.links} links, {net.links_up_before} of which were up, while {net.ping.voice} answered without a gap"
+        f"{granted}; epoch {epoch}"
     )
     return Step(S.PROMOTING, (TakeOver(epoch, leaves_peer=True),), sentence, is_current=True)
 

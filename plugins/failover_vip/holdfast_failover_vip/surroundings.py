@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from holdfast.hooks.failover import Decision
+from holdfast.hooks.witness import Witness
 from holdfast_failover_vip.facts import NodeFacts
 from holdfast_failover_vip.timers import Timers
 from holdfast_failover_vip.turns import Turns
@@ -30,4 +31,5 @@ class Surroundings:
     ask_fence: Callable[[str, int], None]
     offer: Callable[[str, int, int], None]
     refuse_offer: Callable[[str, int, str], None]
+    witness: Callable[[], Witness | None] = lambda: None
     turns: Turns = field(default_factory=Turns)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from holdfast.hooks.failover import GroupPlan, GroupState
 from holdfast.hooks.replication import ConnectionState, DiskState, FenceAnswer, Role
+from holdfast.hooks.witness import WitnessFacts
 from holdfast_failover_vip import actions as do
 from holdfast_failover_vip.answers import answer_fence, answer_own_promotion, refuse_handover
 from holdfast_failover_vip.decide import decide
@@ -37,6 +39,8 @@ from plugins.failover_vip.tests.abstract_kernel import IN_SYNC, Mirror, Policy
 S, C, D = GroupState, ConnectionState, DiskState
 T = Timers()
 NAMES = ("a", "b")
+WITNESS = 2
+_RECEIVERS = (*NAMES, "the witness")
 PLAN = GroupPlan("g", 1, "m", (), (), preferred="a", is_started=True, mirror_link="one")
 _SEEN_FIRST = (S.PROMOTING, S.DEMOTING, S.FROZEN, S.SELF_FENCE)
 LONG_MS = 60_000
@@ -47,9 +51,10 @@ SILENCE = (GAP, DEAD, LONG_DEAD)
 _SILENT_MS = (20, 20, 20, 0, 0, T.isolated_ms, T.promote_ms, 9000)
 
 # What carries: the link of the mirror in each direction, what each node sends to and receives from the switch
-# of the clients, and the ping node, which hangs on that switch.
+# of the clients, the ping node, which hangs on that switch, and each node's way to the witness.
 ONE_AB, ONE_BA, A_SENDS, A_HEARS, B_SENDS, B_HEARS, PING = (1 << bit for bit in range(7))
-ALL, MIRROR_LINK = (1 << 7) - 1, ONE_AB | ONE_BA
+A_WITNESS, B_WITNESS = 1 << 7, 1 << 8
+ALL, MIRROR_LINK = (1 << 9) - 1, ONE_AB | ONE_BA
 CUTS = {
     "mirror link": ONE_AB | ONE_BA,
     "a's clients": A_SENDS | A_HEARS,
@@ -67,6 +72,14 @@ ONE_WAY = {
     "all that b sends": ONE_BA | B_SENDS,
     "all that a hears": ONE_BA | A_HEARS,
     "all that b hears": ONE_AB | B_HEARS,
+}
+
+WITNESS_CUTS = {
+    "witness": A_WITNESS | B_WITNESS,
+    "a's witness": A_WITNESS,
+    "b's witness": B_WITNESS,
+    "a from everything": CUTS["all links of a"] | A_WITNESS,
+    "b from everything": CUTS["all links of b"] | B_WITNESS,
 }
 
 ON, OFF, PAUSED = "on", "off", "paused"
@@ -105,6 +118,9 @@ class Node(NamedTuple):
     wishes: bool = False
     is_slow: bool = False
     """What it is about takes long: others go on meanwhile."""
+    holds: bool = False
+    witness_said: bool | None = None
+    """Whether this node has released the right, by the witness's last answer; None: no answer counts."""
 
 
 Message = tuple[str, int, Any, int]
@@ -122,9 +138,21 @@ class World(NamedTuple):
     messages: frozenset[Message] = frozenset()
     late: frozenset[Message] = frozenset()
     """Those held up on their way, and the copies of those that come twice."""
+    released: tuple[bool, bool] = (True, True)
+    """The witness's register."""
 
 
 Decider = Callable[[GroupView, Timers], do.Step]
+
+
+class Witness(StrEnum):
+    """What there is for a witness."""
+
+    NONE = "none"
+    HONEST = "honest"
+    GRANTS_ALL = "grants all"
+    KEEPS_OLD = "keeps old words"
+    """Having started anew it takes whatever it once knew for true."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +179,11 @@ class Rules:
     """Nodes boot and go on, and links are mended. A monitor that died starts again in any case."""
     are_all_slow: bool = False
     """Everything may take long without counting as a fault."""
+    witness: Witness = Witness.NONE
+    believes_old_grants: bool = False
+    """An answer of the witness to a claim from before the right was given back."""
+    releases_blindly: bool = False
+    """A release counts at the witness although a claim came in between: it is no compare-and-swap."""
 
 
 class Model:
@@ -158,11 +191,16 @@ class Model:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+        self.has_witness = rules.witness is not Witness.NONE
+        self.cuts = CUTS | (ONE_WAY if rules.cuts_one_way else {}) | (WITNESS_CUTS if self.has_witness else {})
         self.decisions: dict[Any, do.Step] = {}
 
     def start(self) -> World:
         """Both in sync, a serves, b stands by."""
-        heard = Node(silence=HEARD, ping_runs=True, ping_answers=True, links_up=2, epoch=1, last_active="a")
+        said = None if self.rules.witness is Witness.NONE else True
+        heard = Node(
+            silence=HEARD, ping_runs=True, ping_answers=True, links_up=2, epoch=1, last_active="a", witness_said=said
+        )  # fmt: skip
         a = heard._replace(
             state=S.ACTIVE_SYNC, held_epoch=1, is_current=True, refuses_outdate=True,
             peer=(S.STANDBY_OK, 1, 0, "a", True, True),
@@ -186,14 +224,14 @@ class Model:
             if (delivered := self._deliver(world, message)) is not None:
                 is_busy = True
                 rest = delivered._replace(messages=delivered.messages - {message})
-                yield f"{NAMES[message[1]]} gets {message[0]}", self._settle(rest)
+                yield f"{_RECEIVERS[message[1]]} gets {message[0]}", self._settle(rest)
         yield from self._follow_mirror(world)
         if is_busy and not self.rules.are_all_slow:
             return
         for message in world.late:
             if (delivered := self._deliver(world, message)) is not None:
                 rest = delivered._replace(late=delivered.late - {message})
-                yield f"{NAMES[message[1]]} gets a late {message[0]}", self._settle(rest)
+                yield f"{_RECEIVERS[message[1]]} gets a late {message[0]}", self._settle(rest)
         for at in (0, 1):
             yield from self._patient(world, at)
         if world.carries != ALL and self.rules.is_repaired:
@@ -255,15 +293,17 @@ class Model:
         """Every next world that takes one fault."""
         for at in (0, 1):
             yield from self._fail_node(world, at)
-        for name, bits in (CUTS | ONE_WAY if self.rules.cuts_one_way else CUTS).items():
+        for name, bits in self.cuts.items():
             if world.carries & bits:
                 yield f"cut: {name}", self._settle(world._replace(carries=world.carries & ~bits))
+        if self.has_witness:
+            yield "the witness starts anew", self._settle(self._restart_witness(world))
         for message in world.messages:
             held = world._replace(messages=world.messages - {message}, late=world.late | {message})
             if not self.rules.are_all_slow:
                 yield f"{message[0]} is held up", held
             if (after := self._deliver(held, message)) is not None:
-                yield f"{NAMES[message[1]]} gets {message[0]}, and will again", self._settle(after)
+                yield f"{_RECEIVERS[message[1]]} gets {message[0]}, and will again", self._settle(after)
 
     def _fail_node(self, world: World, at: int) -> Iterator[tuple[str, World]]:
         node = world.nodes[at]
@@ -361,6 +401,7 @@ class Model:
 
     def _look(self, world: World, at: int) -> World:
         node, other = world.nodes[at], world.nodes[1 - at]
+        node = node._replace(witness_said=world.released[at] if self._reaches_witness(world, at) else None)
         links, pings = self._links_both_ways(world), self._pings(world, at)
         speaks = other.power == ON and other.monitor == RUNS and self._hears(world, at)
         echoes = other.power == ON and links > 0
@@ -450,7 +491,13 @@ class Model:
             handed_epoch=node.handed_epoch,
             handover_refusal="refused" if node.is_refused else None,
             failures=node.failures,
+            witness=self._witness_facts(node),
         )
+
+    def _witness_facts(self, node: Node) -> WitnessFacts | None:
+        if not self.has_witness:
+            return None
+        return WitnessFacts(node.witness_said is not None, has_released=bool(node.witness_said), holds=node.holds)
 
     def _decide(self, world: World, at: int) -> do.Step:
         node, side = world.nodes[at], world.mirror.sides[at]
@@ -475,6 +522,11 @@ class Model:
                         world = self._send(world, at, ("ask", 1 - at, node.held_epoch, 2))
                     case do.OfferAgain():
                         world = self._send(world, at, ("offer", 1 - at, node.handed_epoch, 2))
+                    case do.Claim():
+                        world = self._tell_witness(world, at, "claim")
+                    case do.Release():
+                        node = node._replace(holds=False, witness_said=None)
+                        world = self._tell_witness(self._forget_claims(world, at), at, "release")
                     case do.Note():
                         node = node._replace(epoch=action.epoch, last_active=action.last_active, refuses_outdate=False)
                     case do.DropAddress() | do.RaiseAddress() | do.Adopt():
@@ -629,8 +681,10 @@ class Model:
     # --- questions ---
 
     def _ask_monitor(self, world: World, at: int) -> World:
-        """The helper dials: a new question, and whatever was said to an earlier one is void."""
-        node = world.nodes[at]._replace(question=2, say=None)
+        """The helper dials: a new question, and whatever was said to an earlier one, or is about to be, is void."""
+        node = world.nodes[at]
+        todo = tuple(("answer", (one[1][0], 1)) if one[0] == "answer" else one for one in node.todo)
+        node = node._replace(question=2, say=None, todo=todo)
         world = world._replace(messages=self._age(world.messages, at), late=self._age(world.late, at))
         other = world.nodes[1 - at]
         world = _put(world, 1 - at, other._replace(outdates=(1, other.outdates[1]) if other.outdates else None))
@@ -650,6 +704,8 @@ class Model:
 
     def _deliver(self, world: World, message: Message) -> World | None:
         kind, at, what, age = message
+        if at == WITNESS:
+            return self._at_witness(world, kind, what, age)
         node = world.nodes[at]
         if node.power != ON or node.monitor != RUNS:
             return None
@@ -662,6 +718,10 @@ class Model:
                 if node.outdates:
                     return world
                 return _put(world, at, node._replace(outdates=(age, what)))
+            case "grant":
+                if age == 1 and not self.rules.believes_old_grants:
+                    return world
+                return self._step(_put(world, at, node._replace(holds=True)), at)
             case "reply":
                 # After a restart no question is known, and no answer counts.
                 return self._step(_put(world, at, node._replace(say=what)), at) if node.question else world
@@ -677,6 +737,55 @@ class Model:
                 return _put(world, at, _enter(node, S.PROMOTING)._replace(todo=(S.PROMOTING, *steps)))
             case _:
                 return self._step(_put(world, at, node._replace(is_refused=True)), at)
+
+    # --- the witness ---
+
+    def _reaches_witness(self, world: World, at: int) -> bool:
+        return self.has_witness and bool(world.carries & (A_WITNESS, B_WITNESS)[at])
+
+    def _tell_witness(self, world: World, at: int, kind: str) -> World:
+        if not self._reaches_witness(world, at):
+            return world
+        return world._replace(messages=world.messages | {(kind, WITNESS, at, 2)})
+
+    def _forget_claims(self, world: World, at: int) -> World:
+        """The right is given back: a claim under way is one of an earlier loss, and so is the answer to it."""
+
+        def aged(messages: frozenset[Message]) -> frozenset[Message]:
+            claim, grant = ("claim", WITNESS, at), ("grant", at, None)
+            return frozenset((*one[:3], 1) if one[:3] in (claim, grant) else one for one in messages)
+
+        return world._replace(messages=aged(world.messages), late=aged(world.late))
+
+    def _at_witness(self, world: World, kind: str, at: int, age: int) -> World:
+        """A node's word arrives. A release is worth nothing once the register is not what that node had read."""
+        if kind == "release":
+            return world._replace(released=_with(world.released, at, is_released=True))
+        if not world.released[1 - at] and self.rules.witness is not Witness.GRANTS_ALL:
+            return world
+        world = self._supersede(world._replace(released=_with(world.released, at, is_released=False)), at)
+        # An answer may be lost on its way, but not come to one that cannot be reached.
+        if not self._reaches_witness(world, at) or world.nodes[at].power == OFF:
+            return world
+        return world._replace(messages=world.messages | {("grant", at, None, age)})
+
+    def _supersede(self, world: World, at: int) -> World:
+        """What this node read at the witness, and says on the strength of it, no longer counts."""
+        if self.rules.releases_blindly:
+            return world
+        release = {("release", WITNESS, at, 2)}
+        world = world._replace(messages=world.messages - release, late=world.late - release)
+        node = world.nodes[at]
+        return _put(world, at, node._replace(witness_said=None)) if node.witness_said is False else world
+
+    def _restart_witness(self, world: World) -> World:
+        """It forgets every word, and connections to it end."""
+        is_old = self.rules.witness is Witness.KEEPS_OLD
+        kept = [frozenset(one for one in some if one[1] != WITNESS) for some in (world.messages, world.late)]
+        world = world._replace(messages=kept[0], late=kept[1], released=(is_old, is_old))
+        for at in (0, 1):
+            world = self._supersede(world, at)
+        return world
 
     def _reply(self, world: World, at: int, say: FenceSay, age: int) -> World:
         if age == 1 and not self.rules.believes_old_replies:
@@ -721,10 +830,14 @@ def _forget_messages(world: World, at: int) -> World:
     return world._replace(messages=kept[0], late=kept[1])
 
 
+def _with(released: tuple[bool, bool], at: int, *, is_released: bool) -> tuple[bool, bool]:
+    return (is_released, released[1]) if at == 0 else (released[0], is_released)
+
+
 def _put(world: World, at: int, node: Node) -> World:
-    mirror, nodes, carries, looked, messages, late = world
+    mirror, nodes, carries, looked, messages, late, released = world
     nodes = (node, nodes[1]) if at == 0 else (nodes[0], node)
-    return World(mirror, nodes, carries, looked, messages, late)
+    return World(mirror, nodes, carries, looked, messages, late, released)
 
 
 def _set_power(world: World, at: int, power: str) -> World:
