@@ -649,6 +649,14 @@ CHANGES = [
         links=[{"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"}],
         ping_nodes=[],
     ),
+    _put(
+        "failover set --ping-node 10.0.0.5 --link client eth0 10.0.0.1 10.0.0.2 "
+        "--witness 10.3.0.7 --witness-certificate PASSWORD",
+        "/v1/failover",
+        links=[{"name": "client", "interface": "eth0", "local_address": "10.0.0.1", "peer_address": "10.0.0.2"}],
+        ping_nodes=["10.0.0.5"],
+        witness={"address": "10.3.0.7", "port": 8446, "certificate": "s3cret-s3cret\n"},
+    ),
     _post("group create g1 --mirror m1 --target t1 --address 10.0.0.9/24@eth0", "/v1/groups", name="g1", **_GROUP),
     _put("group change g1 --mirror m1 --target t1 --address 10.0.0.9/24@eth0", "/v1/groups/g1", **_GROUP),
     _post("group start g1", "/v1/groups/g1/start"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast.hooks.links import WitnessHost
+from holdfast.peer.identity import load_or_create_identity
 from holdfast.services.documents import FailoverDocument
 from tests.composed.appliance import Appliance, Refused
 from tests.composed.test_the_main_job import ADDRESS, LINKS, Nodes, make_group
@@ -103,6 +108,52 @@ async def test_one_address_is_in_one_group_once(nodes: Nodes) -> None:
     await a.change("POST", "/v1/mirrors", {"name": "m2", "volumes": ["disk2"], "first_sync": "zero"})
     other = {"name": "g2", "mirror": "m2", "targets": [], "addresses": [ADDRESS]}
     assert await refused(a, "POST", "/v1/groups", other) == ["addresses"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    """That of a witness."""
+    return load_or_create_identity(tmp_path / "witness", "witness", datetime.now(UTC)).certificate_pem
+
+
+async def test_a_witness_is_set_on_both_nodes_shown_and_taken_away_again(nodes: Nodes, certificate: str) -> None:
+    witness = {"address": "192.0.2.70", "port": 9000, "certificate": certificate}
+    await nodes[0].change("PUT", "/v1/failover", {**GIVEN, "witness": witness})
+    for node in nodes:
+        shown = await node.get("/v1/failover")
+        assert shown["witness"] == witness
+        assert shown["monitor"]["witness"] == {"address": "192.0.2.70", "answers": True}
+    await nodes[0].change("PUT", "/v1/failover", GIVEN)
+    for node in nodes:
+        shown = await node.get("/v1/failover")
+        assert shown["witness"] is shown["monitor"]["witness"] is None
+
+
+async def test_what_is_no_witness_is_refused_by_field_and_changes_neither_node(nodes: Nodes, certificate: str) -> None:
+    await nodes[0].change("PUT", "/v1/failover", GIVEN)
+    before = [await node.get("/v1/failover") for node in nodes]
+    good = {"address": "192.0.2.70", "certificate": certificate}
+    for change, field in (
+        ({"address": "192.0.2.1"}, "witness.address"),
+        ({"address": "192.0.2.12"}, "witness.address"),
+        ({"address": "127.0.0.1"}, "witness.address"),
+        ({"address": "witness.example.org"}, "witness.address"),
+        ({"port": 0}, "witness.port"),
+        ({"certificate": "-----BEGIN"}, "witness.certificate"),
+    ):
+        wanted = {**GIVEN, "witness": {**good, **change}}
+        assert await refused(nodes[0], "PUT", "/v1/failover", wanted) == [field]
+    assert [await node.get("/v1/failover") for node in nodes] == before
+
+
+async def test_nodes_with_different_witnesses_start_no_group(nodes: Nodes, certificate: str) -> None:
+    a, b = nodes
+    await make_group(a)
+    kept = b.system.services.links
+    document, _ = await kept.get()
+    await kept.adopt(replace(document, witness=WitnessHost("192.0.2.70", 8446, certificate)))
+    unmet = (await a.get("/v1/groups/g/preflight"))["unmet"]
+    assert [(item["node"], item["code"]) for item in unmet] == [("b", "links-differ")]
 
 
 async def test_nodes_with_different_ping_nodes_start_no_group(nodes: Nodes) -> None:

@@ -13,7 +13,7 @@ from holdfast.api.fields import Address, Name, NoFields, Port
 from holdfast.api.jobs import LARGEST_PAGE
 from holdfast.api.routes import Call, ChangeQuery, Page, PageQuery, Route, Started
 from holdfast.hooks.failover import VirtualAddress
-from holdfast.hooks.links import Link
+from holdfast.hooks.links import WITNESS_PORT, Link, WitnessHost
 from holdfast.planning.addresses import MOST_PING_NODES, refuse_host, refuse_in_network
 from holdfast.planning.failback import DEFAULT_AFTER_S, LEAST_AFTER_S, MOST_AFTER_S, Failback
 from holdfast.services.documents import FailoverDocument, GroupDocument
@@ -34,8 +34,16 @@ class LinkSchema(Schema):
     port = Port(load_default=7788)
 
 
+class WitnessSchema(Schema):
+    """A third host on which `holdfast-witness` runs, and its certificate as PEM."""
+
+    address = Address(required=True)
+    port = Port(load_default=WITNESS_PORT)
+    certificate = fields.String(required=True, validate=validate.Length(max=4096))
+
+
 class FailoverSchema(Schema):
-    """Links and ping nodes."""
+    """Links, ping nodes, and a witness if there is one."""
 
     links = fields.List(fields.Nested(LinkSchema), required=True, validate=validate.Length(min=1, max=16))
     ping_nodes = fields.List(
@@ -43,6 +51,12 @@ class FailoverSchema(Schema):
         required=True,
         validate=validate.Length(max=MOST_PING_NODES),
         metadata={"description": "None, one, or an odd number, of which a strict majority counts."},
+    )
+    witness = fields.Nested(
+        WitnessSchema,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Without its word neither node goes on without the other; null: there is none."},
     )
 
 
@@ -112,7 +126,12 @@ def routes(groups: Groups, links: Links, node: str) -> tuple[Route, ...]:
         return {**to_plain(document), "monitor": to_plain(status)}
 
     async def set_links(call: Call) -> Started:
-        wanted = FailoverDocument(tuple(Link(**link) for link in call.body["links"]), tuple(call.body["ping_nodes"]))
+        witness = call.body["witness"]
+        wanted = FailoverDocument(
+            tuple(Link(**link) for link in call.body["links"]),
+            tuple(call.body["ping_nodes"]),
+            None if witness is None else WitnessHost(**witness),
+        )
         return Started(await links.set(wanted, validate_only=call.validate_only))
 
     async def show_all(call: Call) -> Page:

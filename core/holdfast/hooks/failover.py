@@ -8,15 +8,16 @@ reaches everything else of a group through `GroupResource` and `MirrorResource` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from holdfast.hooks.base import Driver, Offer, hookspec
 from holdfast.hooks.forecast import Forecaster
-from holdfast.hooks.links import Link, LinkStatus, PingNodeStatus, with_ping_nodes
+from holdfast.hooks.links import Link, LinkStatus, PingNodeStatus, WitnessHost, WitnessStatus, with_ping_nodes
 from holdfast.hooks.replication import FenceArbiter, MirrorStatus
+from holdfast.hooks.witness import Witness
 from holdfast.values import Secret
 
 # A handover's timeline, by one clock: its last address is down here; the partner said that it serves, addresses up.
@@ -69,6 +70,8 @@ class MonitorPlan:
     """Mirrors without a group: they never promote by themselves."""
     in_maintenance: tuple[str, ...] = ()
     """Nodes that a person works on. None of them begins to serve a group by itself, nor is handed one."""
+    witness: WitnessHost | None = None
+    """The same on both nodes. None: there is none, and the ping nodes alone are asked."""
 
     @staticmethod
     def upgraded(plain: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,6 +138,8 @@ class MonitorStatus:
     ping_nodes: tuple[PingNodeStatus, ...] = ()
     peer_heard: bool = False
     groups: tuple[GroupStatus, ...] = ()
+    witness: WitnessStatus | None = None
+    """None: the plan has none."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,13 @@ class MonitorHost(ABC):
     @abstractmethod
     def lone_mirror(self, name: str) -> MirrorResource:
         """The mirror of no group."""
+
+    def witness(self, groups: Callable[[], Iterable[str]], wake: Callable[[], None]) -> Witness | None:
+        """The witness that the plan names, for the groups that there are at each time; None if it names none.
+
+        `wake` is called after each answer that says anything new.
+        """
+        return None
 
     @abstractmethod
     def mirror_changes(self) -> AsyncIterator[str]:

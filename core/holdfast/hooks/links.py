@@ -1,4 +1,4 @@
-"""What a node judges its partner and itself by: links, and ping nodes."""
+"""What a node judges its partner and itself by: links, ping nodes, and a witness."""
 
 from __future__ import annotations
 
@@ -40,6 +40,26 @@ class PingNodeStatus:
     answers: bool
     since_ms: int | None
     """For how long it has answered without a gap, or has been silent; None: it never answered."""
+
+
+WITNESS_PORT = 8446
+
+
+@dataclass(frozen=True)
+class WitnessHost:
+    """Where the witness of a pair listens, and the one certificate trusted there, as PEM."""
+
+    address: str
+    port: int
+    certificate: str
+
+
+@dataclass(frozen=True)
+class WitnessStatus:
+    """The witness as this node sees it."""
+
+    address: str
+    answers: bool
 
 
 def with_ping_nodes(plain: Mapping[str, Any]) -> dict[str, Any]:

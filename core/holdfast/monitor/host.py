@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from holdfast.errors import HoldfastError, NotFoundError
 from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, MonitorHost, MonitorPlan
 from holdfast.hooks.replication import FenceArbiter
 from holdfast.hooks.target import TargetSpec
+from holdfast.hooks.witness import Witness
 from holdfast.monitor.resources import Mirror, Target
+from holdfast.peer.identity import load_or_create_identity
+from holdfast.peer.tls import witness_client_context
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import PlanFile, plan_path, read_plan
+from holdfast.system.clock import SystemClock
+from holdfast.witness.client import WitnessClient
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +100,19 @@ class PlanHost(MonitorHost):
     def lone_mirror(self, name: str) -> MirrorResource:
         """See MonitorHost."""
         return self._mirror(name)
+
+    def witness(self, groups: Callable[[], Iterable[str]], wake: Callable[[], None]) -> Witness | None:
+        """See MonitorHost."""
+        named = self._file.plan.witness
+        if named is None:
+            return None
+
+        def tls() -> ssl.SSLContext:
+            clock = SystemClock()
+            identity = load_or_create_identity(self._state_dir / "tls", self._file.plan.node, clock.now())
+            return witness_client_context(identity, named.certificate)
+
+        return WitnessClient(named.address, named.port, tls, groups=groups, wake=wake, boot_s=SystemClock().boot_s)
 
     def _mirror(self, name: str) -> Mirror:
         for spec in self._file.mirrors:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip
 
 from holdfast.errors import Reason
 from holdfast.hooks.failover import VirtualAddress
-from holdfast.hooks.links import Link
+from holdfast.hooks.links import Link, WitnessHost
 
 MOST_PING_NODES = 7
 
@@ -15,6 +15,24 @@ MOST_PING_NODES = 7
 def judge_links(links: tuple[Link, ...], ping_nodes: tuple[str, ...], virtual: Mapping[str, str]) -> tuple[Reason, ...]:
     """Every reason against these links and ping nodes. `virtual` names the group of each virtual address."""
     return (*_judge_links(links, virtual), *_judge_ping_nodes(ping_nodes, _owners(links), virtual))
+
+
+def judge_witness(
+    witness: WitnessHost | None, links: tuple[Link, ...], virtual: Mapping[str, str]
+) -> tuple[Reason, ...]:
+    """Every reason against this address of a witness."""
+    if witness is None:
+        return ()
+    field, address, owners = "witness.address", witness.address, _owners(links)
+    if address in owners:
+        text = f"{address} is one of the two nodes: it is an address of the link {owners[address]}"
+    elif address in virtual:
+        text = f"{address} is a virtual address of the group {virtual[address]}, which one of the two nodes has"
+    elif (why := refuse_host(address)) is not None:
+        text = f"{address}: {why}"
+    else:
+        return ()
+    return (Reason("witness", text, "name a third system, on which holdfast-witness runs", field),)
 
 
 def judge_group(

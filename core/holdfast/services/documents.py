@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from holdfast.hooks.failover import GroupPlan, VirtualAddress
-from holdfast.hooks.links import Link, with_ping_nodes
+from holdfast.hooks.links import Link, WitnessHost, with_ping_nodes
 from holdfast.hooks.replication import MirrorEndpoint, MirrorSpec, MirrorVolume, SyncLimits
 from holdfast.hooks.target import Portal
 from holdfast.hooks.volume import FileSystem, IoType, VolumeKind
@@ -241,10 +241,11 @@ class TargetDocument:
 
 @dataclass(frozen=True)
 class FailoverDocument:
-    """The links and the ping nodes, as this node sees them."""
+    """The links, the ping nodes and the witness, as this node sees them."""
 
     links: tuple[Link, ...]
     ping_nodes: tuple[str, ...] = ()
+    witness: WitnessHost | None = None
     upgraded = staticmethod(with_ping_nodes)
 
 

@@ -21,7 +21,7 @@ from holdfast.hooks.failover import (
     Unmet,
 )
 from holdfast.hooks.forecast import Fault, Forecast
-from holdfast.hooks.links import LinkStatus, PingNodeStatus
+from holdfast.hooks.links import LinkStatus, PingNodeStatus, WitnessStatus
 
 S = GroupState
 MOVING = (
@@ -180,6 +180,7 @@ class MemoryFailover(FailoverDriver):
             else (),
             peer_heard=is_heard,
             groups=tuple(self._group(group, is_heard=is_heard) for group in plan.groups) if plan else (),
+            witness=WitnessStatus(plan.witness.address, answers=True) if plan and plan.witness else None,
         )
 
     def _group(self, plan: GroupPlan, *, is_heard: bool) -> GroupStatus:

@@ -13,9 +13,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast.errors import HoldfastError, InvalidError, Reason
+from holdfast.hooks.links import WITNESS_PORT
 from holdfast.peer.identity import Identity, load_or_create_identity
 from holdfast.witness.server import WitnessServer
-from holdfast.witness.wire import DEFAULT_PORT
 
 log = logging.getLogger("holdfast.witness")
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("holdfast-witness", description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("/var/lib/holdfast-witness"))
     parser.add_argument("--address", type=ip_address, default="0.0.0.0")  # noqa: S104 - mutual TLS, pinned
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--port", type=int, default=WITNESS_PORT)
     parser.add_argument("--show-certificate", action="store_true", help="print it, made if there is none, and end")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

@@ -15,7 +15,6 @@ from holdfast.values import from_plain, to_plain
 
 VERSION = 1
 GROUPS_A_FRAME = 32
-DEFAULT_PORT = 8446
 _GROUP = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
 

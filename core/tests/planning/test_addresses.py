@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast.hooks.failover import VirtualAddress
-from holdfast.hooks.links import Link
-from holdfast.planning.addresses import judge_group, judge_links, refuse_host, refuse_in_network
+from holdfast.hooks.links import Link, WitnessHost
+from holdfast.planning.addresses import judge_group, judge_links, judge_witness, refuse_host, refuse_in_network
 
 ONE = Link("one", "eth0", "192.0.2.1", "192.0.2.2")
 TWO = Link("two", "eth1", "198.51.100.1", "198.51.100.2")
@@ -47,6 +47,14 @@ def test_a_ping_node_that_proves_nothing_is_refused(
     ping_nodes: tuple[str, ...], expected: list[tuple[str, str]]
 ) -> None:
     assert judged(ping_nodes=ping_nodes) == expected
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "198.51.100.2", "192.0.2.200", "127.0.0.1", "224.0.0.1", "::1"])
+def test_a_witness_that_is_no_third_host_is_refused(address: str) -> None:
+    [reason] = judge_witness(WitnessHost(address, 8446, ""), (ONE, TWO), VIRTUAL)
+    assert (reason.field, reason.code) == ("witness.address", "witness")
+    for good in (None, WitnessHost("203.0.113.7", 8446, ""), WitnessHost("2001:db8::7", 8446, "")):
+        assert judge_witness(good, (ONE, TWO), VIRTUAL) == ()
 
 
 @pytest.mark.parametrize(

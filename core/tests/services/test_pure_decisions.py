@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from holdfast.errors import ConflictError
-from holdfast.hooks.links import Link
+from holdfast.hooks.links import Link, WitnessHost
 from holdfast.hooks.replication import (
     ConnectionState,
     DiskState,
@@ -117,6 +117,7 @@ def test_without_a_free_port_there_is_no_mirror() -> None:
 LINKS = FailoverDocument(
     (Link("one", "eth1", "192.0.2.1", "192.0.2.2", 7790), Link("two", "eth2", "fe80::1", "fe80::2", 7791)),
     ("192.0.2.9",),
+    WitnessHost("192.0.2.70", 8446, "certificate"),
 )
 
 
@@ -129,6 +130,7 @@ def test_links_seen_from_the_partner_have_their_ends_exchanged_and_nothing_else(
         assert (there.local_address, there.peer_address) == (here.peer_address, here.local_address)
         assert replace(there, local_address=here.local_address, peer_address=here.peer_address) == here
     assert seen_from_partner(LINKS).ping_nodes == LINKS.ping_nodes
+    assert seen_from_partner(LINKS).witness == LINKS.witness
     assert seen_from_partner(FailoverDocument(())) == FailoverDocument(())
 
 

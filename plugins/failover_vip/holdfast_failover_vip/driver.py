@@ -117,6 +117,10 @@ def judge_status(status: MonitorStatus, plan: MonitorPlan) -> tuple[Unmet, ...]:
     for link in status.links:
         if not link.is_up:
             found.append(Unmet("link-down", f"the link {link.name} does not carry both ways", "mend the link"))
+    if status.witness is not None and not status.witness.answers:
+        text = f"the witness {status.witness.address} does not answer"
+        remedy = "start holdfast-witness there with both nodes' certificates, or do without: PUT /v1/failover"
+        found.append(Unmet("witness", text, remedy))
     silent = [node.address for node in status.ping_nodes if not node.answers]
     # As in a takeover: the majority that answers is enough, and the group's reasons name the others.
     if 2 * len(silent) >= max(len(plan.ping_nodes), 1):

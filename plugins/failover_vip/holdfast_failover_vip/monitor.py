@@ -14,6 +14,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.failover import Decision, GroupPlan, GroupState, MonitorStatus
+from holdfast.hooks.links import WitnessStatus
 from holdfast_failover_vip import control
 from holdfast_failover_vip.address import VirtualAddresses
 from holdfast_failover_vip.answers import refuse_switch
@@ -49,6 +50,7 @@ class Monitor(Talk):
             "grant": self._on_grant,
         }
         self._open_network()
+        self._ask_witness()
         try:
             async with asyncio.TaskGroup() as tasks:
                 # The question of a frozen mirror can be waiting already: be there before anything else.
@@ -63,6 +65,8 @@ class Monitor(Talk):
         finally:
             for follower in self._followers.values():
                 follower.cancel()
+            if self._witnessing is not None:
+                self._witnessing.cancel()
             for group in self._groups.values():
                 await group.close()
             self._close_network()
@@ -112,12 +116,23 @@ class Monitor(Talk):
             self._links.close()
             self._evidence = self._new_evidence()
             self._open_network()
+        if plan.witness != before.witness:
+            self._ask_witness()
         self._plan = plan
         for group in plan.groups:
             await self._apply_group(group)
         for name in set(self._groups) - {group.name for group in plan.groups}:
             await self._drop_group(name)
         self._news.set()
+
+    def _ask_witness(self) -> None:
+        """From here on a plan with a witness never looks like one without, whether that answers or not."""
+        if self._witnessing is not None:
+            self._witnessing.cancel()
+            self._witnessing = None
+        self._witness = self._host.witness(lambda: tuple(self._groups), self._news.set)
+        if self._witness is not None:
+            self._witnessing = asyncio.create_task(self._witness.run(), name="witness")
 
     async def _apply_group(self, wanted: GroupPlan) -> None:
         known = self._groups.get(wanted.name)
@@ -181,6 +196,7 @@ class Monitor(Talk):
             ask_fence=self._ask_fence,
             offer=lambda group, epoch, revision: self._send(Offer(group, epoch, revision)),
             refuse_offer=lambda group, epoch, reason: self._send(OfferRefused(group, epoch, reason)),
+            witness=lambda: self._witness,
             turns=self._turns,
         )
 
@@ -210,7 +226,12 @@ class Monitor(Talk):
             ping_nodes=self._evidence.ping_statuses(self._now_s()),
             peer_heard=self._net().is_heard,
             groups=tuple(group.status() for group in self._groups.values()),
+            witness=self._witness_status(),
         )
+
+    def _witness_status(self) -> WitnessStatus | None:
+        named, witness = self._plan.witness, self._witness
+        return None if named is None or witness is None else WitnessStatus(named.address, witness.answers)
 
     async def _on_view(self, asked: Mapping[str, Any]) -> GroupView:
         """All that a decision about a group rests on now: what may come of it is played in the daemon, not here."""

@@ -9,13 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from holdfast.hooks.base import Host
-from holdfast.hooks.failover import (
-    Decision,
-    GroupState,
-    MonitorHost,
-    MonitorPlan,
-)
+from holdfast.hooks.failover import Decision, GroupState, MonitorHost, MonitorPlan
 from holdfast.hooks.links import LinkStatus
+from holdfast.hooks.witness import Witness
 from holdfast_failover_vip import wire
 from holdfast_failover_vip.claims import ClaimProbe
 from holdfast_failover_vip.evidence import Evidence
@@ -45,6 +41,8 @@ class Senses(ABC):
         self._journal = journal
         self._plan: MonitorPlan = host.plan()
         self._turns = Turns()
+        self._witness: Witness | None = None
+        self._witnessing: asyncio.Task[None] | None = None
         self._told: tuple[Beat, bool, tuple[Group, ...]] | None = None
         """The newest heartbeat, and what it was taken in with."""
         self._boot = secrets.token_hex(8)

@@ -1,14 +1,15 @@
-"""The links and the ping nodes: given once, set on both nodes (S52 to S55)."""
+"""The links, the ping nodes and the witness: given once, set on both nodes (S52 to S55)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.errors import InvalidError
+from holdfast.errors import InvalidError, Reason
 from holdfast.hooks.failover import MonitorStatus
-from holdfast.hooks.links import Link
-from holdfast.planning.addresses import judge_links
+from holdfast.hooks.links import Link, WitnessHost
+from holdfast.peer.identity import read_certificate
+from holdfast.planning.addresses import judge_links, judge_witness
 from holdfast.services.documents import FailoverDocument, GroupDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import LINKS, Plans
@@ -50,12 +51,17 @@ class Links:
         return (kept.document if kept else FailoverDocument(())), await self._drivers.failover().status()
 
     async def set(self, wanted: FailoverDocument, *, validate_only: bool) -> str | None:
-        """Set links and ping nodes on both nodes."""
+        """Set links, ping nodes and witness on both nodes."""
 
         async def check() -> None:
             self._drivers.failover()
             virtual = {a.address: name for name, g in (await self._groups.all()).items() for a in g.addresses}
-            if reasons := judge_links(wanted.links, wanted.ping_nodes, virtual):
+            reasons = (
+                *judge_links(wanted.links, wanted.ping_nodes, virtual),
+                *judge_witness(wanted.witness, wanted.links, virtual),
+                *_judge_certificate(wanted.witness),
+            )
+            if reasons:
                 raise InvalidError("; ".join(reason.text for reason in reasons), reasons=reasons)
             await self._partner.call("ping", {})
 
@@ -91,9 +97,20 @@ class Links:
         job.result = document
 
 
+def _judge_certificate(witness: WitnessHost | None) -> tuple[Reason, ...]:
+    if witness is None:
+        return ()
+    try:
+        read_certificate(witness.certificate)
+    except InvalidError as reason:
+        remedy = "give what `holdfast-witness --show-certificate` prints on the witness"
+        return (Reason("certificate", reason.message, remedy, "witness.certificate"),)
+    return ()
+
+
 def seen_from_partner(document: FailoverDocument) -> FailoverDocument:
     """The same links with both ends exchanged. The NICs have the same names on both nodes of an appliance."""
     links = tuple(
         Link(link.name, link.interface, link.peer_address, link.local_address, link.port) for link in document.links
     )
-    return FailoverDocument(links, document.ping_nodes)
+    return FailoverDocument(links, document.ping_nodes, document.witness)

@@ -189,6 +189,7 @@ class Plans:
             ),
             lone_mirrors=tuple(name for name, m in mirrors.items() if m.is_started and name not in grouped),
             in_maintenance=await self._marks.nodes(),
+            witness=links.witness,
         )
         served = {name for group in groups.values() for name in group.targets}
         targets = [await self.target(t) for name, t in (await self._targets.all()).items() if name in served]

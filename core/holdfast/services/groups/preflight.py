@@ -73,7 +73,7 @@ class Preflight:
 
     async def _links(self) -> FailoverDocument | None:
         plan = await self._plans.build()
-        return None if plan is None else FailoverDocument(plan.plan.links, plan.plan.ping_nodes)
+        return None if plan is None else FailoverDocument(plan.plan.links, plan.plan.ping_nodes, plan.plan.witness)
 
     async def here(self, group: GroupDocument) -> tuple[Unmet, ...]:
         """Unmet requirements of this node."""
@@ -106,7 +106,7 @@ class Preflight:
         # A partner of a former version sends none. Majorities of two different sets of ping nodes prove nothing.
         links = body.get("links")
         if links is not None and from_plain(FailoverDocument, links) != await self._links():
-            text = "the links or the ping nodes are not the same on both nodes"
+            text = "the links, the ping nodes or the witness are not the same on both nodes"
             found.append(Unmet("links-differ", text, "set them once more: PUT /v1/failover writes both nodes"))
         for name, wanted in body["targets"].items():
             target = await self._targets.find(name)
