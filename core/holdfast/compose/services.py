@@ -87,7 +87,7 @@ class Services:
         self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
         self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
         rates = FillRates()
-        self.snapshots = make_snapshots(ground, rates)
+        self.snapshots = make_snapshots(ground, rates, self.thin_pools)
         self.shares = Shares(kept.shares, self.volumes, jobs, dependents)
         self.share_accounts = ShareAccounts(
             kept.share_users, kept.share_groups, ground.share_numbers, kept.smb_offers, secrets, jobs, drivers

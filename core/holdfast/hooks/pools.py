@@ -55,7 +55,7 @@ class ThinPool:
     metadata_bytes: int
     metadata_used_percent: float | None
     promised_bytes: int
-    """All its thin volumes together could take so much."""
+    """So much its thin volumes could take together, and their snapshots: each of these as much as it holds."""
 
     @property
     def used_bytes(self) -> int | None:

@@ -209,6 +209,10 @@ class LvmVolumes(VolumeDriver):
         """See SnapshotUpkeep."""
         await self._work.copy(pool, volume, name, into, offset_bytes, size_bytes)
 
+    async def branch_snapshot(self, pool: str, volume: str, name: str, into: str) -> None:
+        """See SnapshotUpkeep."""
+        await self._work.branch(pool, volume, name, into)
+
 
 async def open_driver(settings: Settings, host: Host) -> VolumeDriver:
     """See Offer.open."""

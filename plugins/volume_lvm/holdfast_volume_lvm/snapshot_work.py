@@ -6,9 +6,17 @@ import logging
 
 from holdfast.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
 from holdfast.hooks.volume import SnapshotSpec
-from holdfast_volume_lvm import inventory
+from holdfast_volume_lvm import inventory, thin
 from holdfast_volume_lvm.mounts import Mounts
-from holdfast_volume_lvm.naming import Role, device_path, snapshot_name, snapshot_parts
+from holdfast_volume_lvm.naming import (
+    Role,
+    check_length,
+    check_name,
+    device_path,
+    role_tag,
+    snapshot_name,
+    snapshot_parts,
+)
 from holdfast_volume_lvm.report import Group, LogicalVolume
 from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.snapshots import Snapshots
@@ -22,7 +30,7 @@ _LOOKS = 3
 
 
 class SnapshotWork:
-    """Grows, merges and copies thick snapshots."""
+    """Grows, merges and copies snapshots."""
 
     def __init__(self, tools: Tools, mounts: Mounts, snapshots: Snapshots) -> None:
         self._tools = tools
@@ -33,6 +41,9 @@ class SnapshotWork:
         """See SnapshotUpkeep. LVM gives no more than the whole volume and its bookkeeping can ever need."""
         group = inventory.find_pool(await self._tools.report(), pool)
         found = _readable(group, volume, name)
+        if found.thin_pool is not None:
+            text = f"the snapshot {name} of {pool}/{volume} is thin: it has no reserve"
+            raise InvalidError(text, reasons=[Reason("no-reserve", text, "extend the thin pool", "reserve_bytes")])
         wanted = group.round_up(reserve_bytes)
         if found.size_bytes >= wanted:
             if found.size_bytes > wanted:
@@ -65,8 +76,11 @@ class SnapshotWork:
             snapshot = _readable(group, volume, name)
             await self._mounts.refuse_open(found)
             await self._mounts.refuse_open(snapshot)
-            mark = f"{name}.{snapshot.size_bytes // group.extent_bytes}"
+            reserve_bytes = 0 if snapshot.thin_pool else snapshot.size_bytes
+            mark = f"{name}.{reserve_bytes // group.extent_bytes}"
             await self._tag(pool, volume, "--addtag", mark)
+            if snapshot.thin_pool:
+                await self._make_heir(found, snapshot, mark)
         elif mark.partition(".")[0] != name:
             text = f"the volume {pool}/{volume} is being rolled back to the snapshot {mark.partition('.')[0]}"
             raise ConflictError(text, reasons=[Reason("rolling-back", text, "let that end first", "snapshot")])
@@ -75,10 +89,23 @@ class SnapshotWork:
             argv = ["lvconvert", "--yes", "--merge", "--interval", "1", f"{pool}/{snapshot_name(volume, name)}"]
             await self._tools.merge(argv, found.size_bytes, f"rolling back {pool}/{volume}")
         await self._finish_merge(pool, volume)
-        reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes
+        reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes or None
+        if reserve_bytes is None:
+            argv = ["lvchange", "--deltag", role_tag(Role.SNAPSHOT), f"{pool}/{volume}"]
+            await self._tools.change(argv, f"the volume {pool}/{volume}")
         await self._snapshots.create(SnapshotSpec(pool, volume, name, reserve_bytes))
         await self._tag(pool, volume, "--deltag", mark)
         log.info("rolled the volume %s/%s back to its snapshot %s", pool, volume, name)
+
+    async def _make_heir(self, volume: LogicalVolume, snapshot: LogicalVolume, mark: str) -> None:
+        """LVM puts a thin snapshot in the place of its volume, with the tags that the snapshot has (lvmthin(7), Merge).
+
+        So it is given those of the volume before. `naming.role_of` tells which of both it is, at any moment.
+        """
+        tags = sorted(volume.tags | {f"{ROLLING_BACK}{mark}"})
+        argv = ["lvchange", *(word for tag in tags for word in ("--addtag", tag))]
+        full_name = f"{snapshot.group}/{snapshot.name}"
+        await self._tools.change([*argv, full_name], f"the snapshot {full_name}")
 
     async def _finish_merge(self, pool: str, volume: str) -> None:
         """Go on with a merge that was interrupted, or put off because somebody opened the volume for a moment."""
@@ -88,8 +115,13 @@ class SnapshotWork:
                 return
             full_name = f"{pool}/{volume}"
             await self._mounts.refuse_open(found)
-            await self._tools.change(["lvchange", "--refresh", full_name], f"the volume {full_name}")
-            argv = ["lvpoll", "--polloperation", "merge", "--interval", "1", full_name]
+            if found.thin_pool is None:
+                await self._tools.change(["lvchange", "--refresh", full_name], f"the volume {full_name}")
+            else:  # the one takes the place of the other when that is made available next
+                for word in ("n", "y"):
+                    await self._tools.change(["lvchange", "--activate", word, full_name], f"the volume {full_name}")
+            operation = "merge" if found.thin_pool is None else "merge_thin"
+            argv = ["lvpoll", "--polloperation", operation, "--interval", "1", full_name]
             await self._tools.merge(argv, found.size_bytes, f"rolling back {full_name}")
         raise UnavailableError(f"the snapshot that {pool}/{volume} is rolled back to is still being merged")
 
@@ -101,7 +133,7 @@ class SnapshotWork:
         """See SnapshotUpkeep. Past the page cache, which a copy of a whole volume would empty of everything else."""
         group = inventory.find_pool(await self._tools.report(), pool)
         source, target = _readable(group, volume, name), inventory.find_volume(group, into)
-        whole = min(source.origin_size_bytes, target.size_bytes)
+        whole = min(source.shown_bytes, target.size_bytes)
         if offset_bytes < 0 or size_bytes <= 0 or offset_bytes + size_bytes > whole:
             text = f"{pool}/{into} and the snapshot {name} of {volume} have no {size_bytes} bytes at {offset_bytes}"
             raise InvalidError(text, reasons=[Reason("no-such-part", text, "ask for a part of it", "offset_bytes")])
@@ -113,12 +145,30 @@ class SnapshotWork:
         # One that overflows while it is read gives an error; asked all the same, for nothing else may be believed.
         _readable(inventory.find_pool(await self._tools.report(), pool), volume, name)
 
+    async def branch(self, pool: str, volume: str, name: str, into: str) -> None:
+        """See SnapshotUpkeep.branch_snapshot. In one command of LVM, tags and all: there is no half of it."""
+        check_name(into, "name")
+        check_length(pool, into)
+        group = inventory.find_pool(await self._tools.report(), pool)
+        origin, source = inventory.find_volume(group, volume), _readable(group, volume, name)
+        if source.thin_pool is None:
+            text = f"the snapshot {name} of {pool}/{volume} is thick: what it holds can only be copied"
+            raise InvalidError(text, reasons=[Reason("not-thin", text, "copy it", "snapshot")])
+        found = group.find(into)
+        if found is None:
+            tags = tuple(sorted(tag for tag in origin.tags if not tag.startswith(ROLLING_BACK)))
+            await thin.branch(self._tools, source, into, tags, f"the volume {pool}/{into}")
+            log.info("made the volume %s/%s of the snapshot %s of %s", pool, into, name, volume)
+        elif found.role is not Role.VOLUME or not found.thin_pool or found.size_bytes != source.size_bytes:
+            text = f"there is {pool}/{into} already"
+            raise ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
+
 
 def _readable(group: Group, volume: str, name: str) -> LogicalVolume:
     """The snapshot, which can be read. Raises NotFoundError, ConflictError."""
     inventory.find_volume(group, volume)
     found = group.find(snapshot_name(volume, name))
-    if found is None or found.role is not Role.SNAPSHOT or found.origin is None:
+    if found is None or found.role is not Role.SNAPSHOT or (found.origin is None and found.thin_pool is None):
         raise NotFoundError(f"there is no snapshot {name} of the volume {group.name}/{volume}")
     if found.is_void:
         text = f"the snapshot {snapshot_parts(found.name)[1]} of {group.name}/{volume} overflowed: it holds nothing"

@@ -18,6 +18,8 @@ from holdfast_volume_lvm.settings import Settings
 log = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+IGNORE_SKIP = ("--ignoreactivationskip",)
+"""LVM marks thin snapshots so that nothing makes them available but who says this (lvmthin(7))."""
 
 
 def configuration(rejected_devices: Sequence[str]) -> str:

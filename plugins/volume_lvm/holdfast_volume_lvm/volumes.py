@@ -111,7 +111,7 @@ class Volumes:
         refuse_with_dependents(group, volume)
         await self._mounts.refuse_open(volume)
         # What is left of the making of a snapshot that never became one, and would stay for ever.
-        stumps = [v for v in group.volumes if v.role is Role.SNAPSHOT and snapshot_parts(v.name)[0] == name]
+        stumps = [v for v in group.volumes if v.role is Role.SNAPSHOT and _is_of(v, volume)]
         names = [f"{pool}/{v.name}" for v in [*stumps, volume]]
         # --yes answers the question whether an active volume may go: its device is not open, and was asked for.
         await self._tools.change(["lvremove", "--yes", *names], f"the volume {pool}/{name}")
@@ -185,6 +185,10 @@ def _taken(found: LogicalVolume) -> ConflictError:
     return ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
 
 
+def _is_of(snapshot: LogicalVolume, volume: LogicalVolume) -> bool:
+    return snapshot_parts(snapshot.name)[0] == volume.name
+
+
 def refuse_with_dependents(group: Group, volume: LogicalVolume) -> None:
     """Raise BusyError, naming what hangs on the volume."""
     reasons = [
@@ -192,7 +196,7 @@ def refuse_with_dependents(group: Group, volume: LogicalVolume) -> None:
             "has-snapshot", f"{volume.name} has the snapshot {snapshot_parts(v.name)[1] or v.name}", "delete it first"
         )
         for v in group.volumes
-        if v.origin == volume.name
+        if v.origin == volume.name or (v.thin_pool and v.role is Role.SNAPSHOT and _is_of(v, volume))
     ]
     if group.find(metadata_name(volume.name)):
         text = f"{volume.name} has replication metadata"
