@@ -53,6 +53,7 @@ from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
 from holdfast.services.pools.report import PoolReports
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.thin import ThinPools
 from holdfast.services.reconcile import Reconciler
 from holdfast.services.shares.accounts import ShareAccounts
@@ -81,6 +82,7 @@ class Services:
         # The file side.
         self.pools = Pools(kept.pools, jobs, drivers, dependents)
         self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
+        self.disk_healths = DiskHealths(ground.disk_records, drivers, ground.events, ground.clock)
         self.thin_pools = ThinPools(kept.pools, jobs, drivers)
         self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
         self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)

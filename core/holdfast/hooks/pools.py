@@ -147,6 +147,16 @@ class PoolUpkeep(Driver):
         """
         raise self.unsupported("forgetting disks")
 
+    async def ask_disk(self, disk: str) -> str:
+        """What a disk tells of its health (`Can.DISK_HEALTH`), in the form of `smartctl --json` (smartctl(8)).
+
+        A JSON object, whatever the disk answered: that it tells nothing is an answer. One that sleeps is not woken:
+        `smartctl.exit_status` is 3 then. Nothing is changed, and nobody else waits for a disk that does not answer.
+        Raises UnavailableError, saying why, when it does not answer in time or the node has nothing to ask it with;
+        NotFoundError for a disk that is not there.
+        """
+        raise self.unsupported("asking disks")
+
     async def rename_pool(self, name: str, new_name: str) -> Pool:
         """Call a pool otherwise, under its users (`Can.POOL_RENAME`): only the paths of its devices change.
 

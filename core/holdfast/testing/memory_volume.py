@@ -312,7 +312,8 @@ class MemoryVolumes(MemoryPools):
         volume = await self.get_volume(spec.pool, spec.volume)
         if volume.is_thin is not (spec.reserve_bytes is None):
             raise InvalidError(f"a thick snapshot has a reserve, a thin one none: {volume.name} is thin: {volume.is_thin}")
-        key, reserve_bytes = (spec.pool, spec.volume, spec.name), round_up(spec.reserve_bytes or 0)
+        key = (spec.pool, spec.volume, spec.name)
+        reserve_bytes = 0 if spec.reserve_bytes is None else round_up(spec.reserve_bytes)
         if key in self.snapshots:
             if self.snapshots[key].reserve_bytes != reserve_bytes:
                 raise ConflictError(f"there is a snapshot {spec.name} of another reserve")

@@ -115,7 +115,7 @@ class SnapshotWatch:
         """That of a volume, and what it does not do for its snapshots."""
         kept = await self._volumes.find(volume)
         policy = await self.policy(volume)
-        return {**to_plain(policy), "notice": notice(policy) if kept is not None and kept.is_thin else None}
+        return {**to_plain(policy), "notice": notice(policy) if kept is not None and kept.document.is_thin else None}
 
     # --- watching ---
 
