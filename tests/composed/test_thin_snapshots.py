@@ -35,7 +35,7 @@ async def a(node: MortalNode) -> AsyncIterator[Appliance]:
 
 
 async def prepare(a: Appliance) -> None:
-    """A share on a thin volume, with 8 MiB and a snapshot, that has changed since; it is promised half as much again."""
+    """A share on a thin volume, with 8 MiB and a snapshot, changed since; half as much again may be promised."""
     await a.change("POST", "/v1/pools", {"name": "main", "disks": ["/dev/memory-1"]})
     await a.change("PUT", THIN, {"size_bytes": SIZE, "most_promised_percent": 150})
     volume = {"pool": "main", "name": "docs", "size_bytes": SIZE, "kind": "nas", "is_thin": True}

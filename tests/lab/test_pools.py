@@ -193,3 +193,18 @@ def test_disks_bring_their_volumes_to_a_node_that_does_not_know_them(bed: Bed) -
     assert sh(bed, f"cat {shown['mounted_at']}/f") == "kept\n"
     delete(bed, "volumes", "files")
     delete(bed, "pools", "mine")
+
+
+def test_disks_tell_of_their_health_what_they_can_and_a_loopback_of_a_target_is_a_disk_of_scsi(bed: Bed) -> None:
+    api, data = bed.a.api, bed.a.node.device("data")
+    # A disk of SCSI that answers more than most virtual ones: a loopback of LIO.
+    sh(bed, "modprobe tcm_loop; modprobe sd_mod; modprobe scsi_debug dev_size_mb=64")
+    sh(bed, f"until [ -b {SECOND} ]; do sleep 0.1; done; smartctl --json=c -i -H -A {SECOND} || true")
+    api.change("POST", "/v1/pools", {"name": "tank", "disks": [data]})
+    told = {disk["path"]: disk["health"] for disk in api.items("/v1/disks")}
+    print(json.dumps(told, indent=1))
+    assert (told[data]["verdict"], told[data]["asked_at"]) == ("unknown", None)
+    assert "Unable to detect device type" in told[data]["why"]
+    (shown,) = api.get("/v1/pools/tank")["members"]
+    assert shown["health"] == told[data]
+    delete(bed, "pools", "tank")

@@ -49,11 +49,11 @@ from holdfast.services.mirrors.watch import MirrorWatch
 from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.nodes.replacement import NodeReplacement
 from holdfast.services.partner import PeerHandler
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
 from holdfast.services.pools.report import PoolReports
-from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.thin import ThinPools
 from holdfast.services.reconcile import Reconciler
 from holdfast.services.shares.accounts import ShareAccounts

@@ -60,6 +60,9 @@ class MemoryPools(VolumeDriver):
         self.thin: dict[str, ThinPool] = {}
         self.told: dict[str, str] = {}
         """What disks tell of themselves, as smartctl would print it; the others tell nothing."""
+        self.hung: set[str] = set()
+        """Disks that never answer."""
+        self.asked: list[str] = []
         self.carried: dict[str, tuple[str, ...]] = {}
         """The signatures of each disk and device that has any."""
 
@@ -285,6 +288,9 @@ class MemoryPools(VolumeDriver):
         """See PoolUpkeep."""
         if disk not in self.disks:
             raise NotFoundError(f"there is no disk {disk}")
+        self.asked.append(disk)
+        if disk in self.hung:
+            await asyncio.Event().wait()
         return self.told.get(disk, '{"smartctl": {"exit_status": 1, "messages": [{"string": "memory has no SMART"}]}}')
 
     # --- thin pools ---

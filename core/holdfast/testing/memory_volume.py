@@ -311,7 +311,9 @@ class MemoryVolumes(MemoryPools):
         check_name(spec.name)
         volume = await self.get_volume(spec.pool, spec.volume)
         if volume.is_thin is not (spec.reserve_bytes is None):
-            raise InvalidError(f"a thick snapshot has a reserve, a thin one none: {volume.name} is thin: {volume.is_thin}")
+            raise InvalidError(
+                f"a thick snapshot has a reserve, a thin one none: {volume.name} is thin: {volume.is_thin}"
+            )
         key = (spec.pool, spec.volume, spec.name)
         reserve_bytes = 0 if spec.reserve_bytes is None else round_up(spec.reserve_bytes)
         if key in self.snapshots:

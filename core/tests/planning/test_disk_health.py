@@ -1,4 +1,4 @@
-"""What smartctl prints of ATA, NVMe and SCSI disks and of none, in the shapes of version 7.3, and what is made of it."""
+"""What smartctl 7.3 prints of disks of ATA, NVMe and SCSI, and of those that have nothing to tell, and what it means."""
 
 from __future__ import annotations
 
@@ -163,7 +163,11 @@ def test_one_that_is_too_warm_is_not_taken_for_one_that_fails() -> None:
     ("text", "words", "is_asleep"),
     [
         (printed(status=1, messages=("/dev/ubdb: Unable to detect device type",)), "Unable to detect", False),
-        (printed(status=2, messages=("Smartctl open device: /dev/sdb failed: No such device",)), "cannot be asked", False),
+        (
+            printed(status=2, messages=("Smartctl open device: /dev/sdb failed: No such device",)),
+            "cannot be asked",
+            False,
+        ),
         (printed(status=4, device={"protocol": "SCSI"}, smart_support={"available": False}), "tells nothing", False),
         (printed(status=3, device={"protocol": "ATA"}, power_mode={"ata_value": 0}), "sleeps", True),
         ("", "cannot be read", False),

@@ -76,8 +76,8 @@ class SnapshotWork:
             snapshot = _readable(group, volume, name)
             await self._mounts.refuse_open(found)
             await self._mounts.refuse_open(snapshot)
-            reserve_bytes = 0 if snapshot.thin_pool else snapshot.size_bytes
-            mark = f"{name}.{reserve_bytes // group.extent_bytes}"
+            extents = 0 if snapshot.thin_pool else snapshot.size_bytes // group.extent_bytes
+            mark = f"{name}.{extents}"
             await self._tag(pool, volume, "--addtag", mark)
             if snapshot.thin_pool:
                 await self._make_heir(found, snapshot, mark)

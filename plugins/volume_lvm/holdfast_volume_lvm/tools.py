@@ -101,7 +101,9 @@ class Tools:
             done = await self._host.commands.run([*ASK_ARGV, disk], timeout_s=ASK_TIMEOUT_S, ok_codes=ASK_CODES)
         except SystemCommandError as reason:
             text = f"{disk} did not answer: {reason.message}"
-            raise UnavailableError(text, reasons=[Reason("silent", text, "look at its cable, or replace it")]) from reason
+            raise UnavailableError(
+                text, reasons=[Reason("silent", text, "look at its cable, or replace it")]
+            ) from reason
         return done.stdout
 
     async def wipe(self, device: str) -> None:

@@ -108,6 +108,11 @@ class DiskHealths:
         finally:
             await self.end()
 
+    async def idle(self) -> None:
+        """Return when no disk is being asked."""
+        if self._asking:
+            await asyncio.wait(list(self._asking.values()))
+
     async def end(self) -> None:
         """Give up what is being asked."""
         for task in self._asking.values():
@@ -138,11 +143,19 @@ class DiskHealths:
             known = self._known.get(path)
             if path not in self._asking and (known is None or known.due_s <= now_s):
                 # Kept in `_asking`, and ended by `end`.
-                task = asyncio.create_task(self._ask(path), name=f"health of {path}")
-                self._asking[path] = task
-                task.add_done_callback(lambda _, path=path: self._asking.pop(path, None))
+                self._asking[path] = asyncio.create_task(self._ask(path), name=f"health of {path}")
 
     async def _ask(self, path: str) -> None:
+        try:
+            self._known[path] = await self._answer(path)
+        except Exception:  # it is asked again when it is due, like one that is silent
+            log.exception("asking the disk %s failed unexpectedly", path)
+            due_s = self._clock.boot_s() + SILENT_EVERY_S
+            self._known[path] = _Known(unknown("asking it failed"), self._clock.now(), due_s)
+        finally:
+            del self._asking[path]
+
+    async def _answer(self, path: str) -> _Known:
         due_s = self._clock.boot_s() + ASK_EVERY_S
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
@@ -154,10 +167,10 @@ class DiskHealths:
         before = self._known.get(path)
         if health.is_asleep and before is not None:
             # What it told when it was awake still holds.
-            known = replace(before, health=replace(before.health, is_asleep=True), due_s=due_s)
-        elif health.verdict is not DiskVerdict.UNKNOWN:
-            known = replace(known, worse=await self._note(path, health))
-        self._known[path] = known
+            return replace(before, health=replace(before.health, is_asleep=True), due_s=due_s)
+        if health.verdict is not DiskVerdict.UNKNOWN:
+            return replace(known, worse=await self._note(path, health))
+        return known
 
     async def _note(self, path: str, health: DiskHealth) -> tuple[Reason, ...]:
         """Compare it with what was told before, tell what is new, and say in what it got worse lately."""

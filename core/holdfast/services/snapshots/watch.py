@@ -279,9 +279,7 @@ class SnapshotWatch:
         try:
             if isinstance(decision, Extend):
                 log.info("%s: its policy gives it more room, %d bytes in all", subject, decision.to_bytes)
-                await self._wait(
-                    await self._snapshots.extend(volume, name, decision.to_bytes, validate_only=False)
-                )
+                await self._wait(await self._snapshots.extend(volume, name, decision.to_bytes, validate_only=False))
             elif isinstance(decision, Drop):
                 log.warning("%s: its policy drops the snapshot %s to make room", subject, decision.name)
                 body = {"dropped": decision.name, "volume": volume}
