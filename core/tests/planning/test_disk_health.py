@@ -1,4 +1,4 @@
-"""What smartctl 7.3 prints of disks of ATA, NVMe and SCSI, and of those that have nothing to tell, and what it means."""
+"""What smartctl 7.3 prints of disks of ATA, NVMe and SCSI, and of those with nothing to tell, and what it means."""
 
 from __future__ import annotations
 
