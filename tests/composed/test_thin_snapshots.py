@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.hooks.pools import ThinPool
 from tests.composed.appliance import Appliance, Refused, World
-from tests.composed.tasks import settled
+from tests.composed.tasks import TASK, make_task, settled
 from tests.composed.test_jobs_killed import MortalNode, kill_at_every_mark
 from tests.composed.test_snapshot_schedules import events_of
 
@@ -192,3 +192,20 @@ async def test_only_where_a_policy_says_so_the_oldest_that_nothing_needs_goes_fo
         await a.system.services.snapshot_side.watch.look()
     assert ("s" in await names(a), len(await names(a))) == (True, 1 if gone else 3)
     assert len(await events_of(a, "snapshot.dropped")) == 2 * gone
+
+
+# --- replication ---
+
+
+async def test_a_run_copies_from_a_thin_snapshot_and_the_copy_that_is_kept_is_one(node: MortalNode) -> None:
+    async with node.running() as a:
+        await make_task(a, is_thin=True)
+        await a.change("PUT", "/v1/replica-shares/replica/retention", {"last": 2})
+        run = await a.change("POST", f"{TASK}/run")
+        assert any("in the snapshot run-" in line and "thin" in line for line in run["log"])
+        await a.system.services.kept_copies.look()
+        await settled(a)
+        (kept,) = await a.items("/v1/replica-shares/replica/copies")
+        assert (kept["reserve_bytes"], kept["is_void"]) == (0, False)
+        # That of the run is gone with it.
+        assert [(one["volume"], one["is_thin"]) for one in await a.items("/v1/snapshots")] == [("copy", True)]
