@@ -107,7 +107,8 @@ def _figures(told: dict[str, Any], nvme: dict[str, Any]) -> dict[str, Any]:
     serial = told.get("serial_number")
     return {
         "serial": serial if isinstance(serial, str) else None,
-        "temperature_celsius": _first(_number(told, "temperature", "current"), _number(nvme, "temperature")),
+        # 0 is said by disks that do not know.
+        "temperature_celsius": _first(_number(told, "temperature", "current"), _number(nvme, "temperature")) or None,
         "hours_in_use": _first(_number(told, "power_on_time", "hours"), _number(nvme, "power_on_hours")),
         "reallocated": _first(_attribute(told, 5), _number(told, "scsi_grown_defect_list")),
         "pending": _attribute(told, 197),

@@ -168,6 +168,8 @@ def test_one_that_is_too_warm_is_not_taken_for_one_that_fails() -> None:
             "cannot be asked",
             False,
         ),
+        # Of a disk of SCSI that was stopped.
+        (printed(status=2, device={"protocol": "SCSI"}, serial_number="2000"), "cannot be asked", False),
         (printed(status=4, device={"protocol": "SCSI"}, smart_support={"available": False}), "tells nothing", False),
         (printed(status=3, device={"protocol": "ATA"}, power_mode={"ata_value": 0}), "sleeps", True),
         ("", "cannot be read", False),
@@ -180,6 +182,11 @@ def test_one_that_tells_nothing_is_unknown_and_says_why(text: str, words: str, i
     found = read(text)
     assert (found.verdict, found.is_asleep) == (UNKNOWN, is_asleep)
     assert words in (found.why or "")
+
+
+def test_what_a_loopback_of_lio_says_is_no_temperature() -> None:
+    found = read(printed(smart_status={"passed": True}, temperature={"current": 0}, scsi_temperature={"drive_trip": 0}))
+    assert found == DiskHealth(GOOD)
 
 
 def test_what_has_another_shape_than_expected_is_left_out() -> None:

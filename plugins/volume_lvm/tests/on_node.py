@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, NotFoundError
+from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, NotFoundError, UnavailableError
 from holdfast.hooks.base import Host
 from holdfast.hooks.volume import Pool, Volume, VolumeDriver, VolumeKind, VolumeSpec
 from holdfast.system.clock import SystemClock
@@ -40,6 +40,7 @@ from holdfast.testing.volume import (
     make_pool,
     nas,
 )
+from holdfast_volume_lvm.disks import ASK_TIMEOUT_S
 from holdfast_volume_lvm.driver import open_driver
 from holdfast_volume_lvm.naming import disk_mark
 from holdfast_volume_lvm.probe import probe
@@ -297,6 +298,37 @@ async def test_what_is_moved_may_have_a_snapshot_and_be_thin(bench: LvmBench) ->
     used = (await bench.driver.get_volume("kit", "t0")).used_bytes
     assert used is not None
     assert 0 < used <= MIB
+
+
+# --- what disks tell ---
+
+
+def _outlive(program: str) -> None:
+    """What hangs in a disk ends when the kernel gives up."""
+    while call("pgrep", "-x", program, check=False):
+        time.sleep(1)
+
+
+@pytest.mark.timeout(200)
+async def test_a_disk_that_hangs_is_silent_in_time_and_keeps_no_other_from_answering(bench: LvmBench) -> None:
+    hung, other = bench.disks[1], bench.disks[0]
+    assert '"passed":true' in await bench.driver.ask_disk(hung)
+    controls = Path("/sys/bus/pseudo/drivers/scsi_debug")
+    # No command is answered (drivers/scsi/scsi_debug.c, SDEBUG_OPT_TIMEOUT).
+    (controls / "opts").write_text("4")
+    (controls / "every_nth").write_text("-1")
+    try:
+        began = time.monotonic()
+        asking = asyncio.create_task(bench.driver.ask_disk(hung))
+        assert "Unable to detect device type" in await bench.driver.ask_disk(other)
+        assert not asking.done()
+        with pytest.raises(UnavailableError, match="did not answer"):
+            await asking
+        assert time.monotonic() - began < ASK_TIMEOUT_S + 10
+    finally:
+        (controls / "every_nth").write_text("0")
+        (controls / "opts").write_text("0")
+        _outlive("smartctl")
 
 
 # --- thin snapshots ---
