@@ -25,7 +25,6 @@ _KIND = "holdfast.kind="
 _FILE_IO = "holdfast.io=file"
 _EXT4 = "holdfast.fs=ext4"
 _ROLE = "holdfast.role="
-_SNAPSHOT = ".snap."
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # lvm(8), VALID NAMES: these beginnings are LVM's own; the others it reserves have an underscore.
@@ -69,12 +68,12 @@ def metadata_name(volume: str) -> str:
 
 def snapshot_name(volume: str, name: str) -> str:
     """The logical volume of a snapshot."""
-    return f"{volume}{_SNAPSHOT}{name}"
+    return f"{volume}.snap.{name}"
 
 
 def snapshot_parts(logical: str) -> tuple[str, str]:
     """The volume and the name of a snapshot, out of its logical volume's name."""
-    volume, _, name = logical.partition(_SNAPSHOT)
+    volume, _, name = logical.partition(".snap.")
     return volume, name
 
 
@@ -85,7 +84,7 @@ def device_path(pool: str, logical: str) -> str:
 
 def tags_of(role: Role, spec: VolumeSpec | None = None) -> tuple[str, ...]:
     """The tags that a logical volume of ours is made with; `spec` is that of a volume."""
-    tags = [OURS, role_tag(role)]
+    tags = [OURS, f"{_ROLE}{role}"]
     if spec is not None:
         tags.append(f"{_KIND}{spec.kind}")
         tags += [_FILE_IO] if spec.io_type is IoType.FILE else []
@@ -93,23 +92,11 @@ def tags_of(role: Role, spec: VolumeSpec | None = None) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def role_of(tags: frozenset[str], name: str = "") -> Role | None:
-    """What the tags say it is; None for what is not ours.
-
-    A thin snapshot has the tags of its volume, too, when it is about to become that (snapshot_work.py). Until then its
-    name tells that it is a snapshot, and from that very moment that it is the volume.
-    """
+def role_of(tags: frozenset[str]) -> Role | None:
+    """What the tags say it is; None for what is not ours."""
     if OURS not in tags:
         return None
-    roles = [role for role in Role if role_tag(role) in tags]
-    if Role.SNAPSHOT in roles and Role.VOLUME in roles:
-        return Role.SNAPSHOT if _SNAPSHOT in name else Role.VOLUME
-    return roles[0] if roles else None
-
-
-def role_tag(role: Role) -> str:
-    """The tag that says what a logical volume of ours is."""
-    return f"{_ROLE}{role}"
+    return next((role for role in Role if f"{_ROLE}{role}" in tags), None)
 
 
 def kind_of(tags: frozenset[str]) -> VolumeKind | None:

@@ -96,7 +96,7 @@ class LogicalVolume:
     @property
     def role(self) -> Role | None:
         """What it is to us; None if it is somebody else's."""
-        return role_of(self.tags, self.name)
+        return role_of(self.tags)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from holdfast_volume_lvm.naming import (
     check_length,
     check_name,
     device_path,
-    role_tag,
     snapshot_name,
     snapshot_parts,
 )
@@ -64,7 +63,8 @@ class SnapshotWork:
         """See SnapshotUpkeep.
 
         The mark tells, after an interruption, that a snapshot which is not there is to be taken anew: of a volume
-        that nobody could use meanwhile. While it is merged LVM hides it (lvs(8), `--all`).
+        that nobody could use meanwhile. While it is merged LVM hides it (lvs(8), `--all`). A thin one takes the
+        place of the volume, in one commit, with the volume's tags (tools/lvconvert_poll.c, thin_merge_finish).
         """
         group = inventory.find_pool(await self._tools.report(), pool)
         found = inventory.find_volume(group, volume)
@@ -79,8 +79,6 @@ class SnapshotWork:
             extents = 0 if snapshot.thin_pool else snapshot.size_bytes // group.extent_bytes
             mark = f"{name}.{extents}"
             await self._tag(pool, volume, "--addtag", mark)
-            if snapshot.thin_pool:
-                await self._make_heir(found, snapshot, mark)
         elif mark.partition(".")[0] != name:
             text = f"the volume {pool}/{volume} is being rolled back to the snapshot {mark.partition('.')[0]}"
             raise ConflictError(text, reasons=[Reason("rolling-back", text, "let that end first", "snapshot")])
@@ -90,22 +88,9 @@ class SnapshotWork:
             await self._tools.merge(argv, found.size_bytes, f"rolling back {pool}/{volume}")
         await self._finish_merge(pool, volume)
         reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes or None
-        if reserve_bytes is None:
-            argv = ["lvchange", "--deltag", role_tag(Role.SNAPSHOT), f"{pool}/{volume}"]
-            await self._tools.change(argv, f"the volume {pool}/{volume}")
         await self._snapshots.create(SnapshotSpec(pool, volume, name, reserve_bytes))
         await self._tag(pool, volume, "--deltag", mark)
         log.info("rolled the volume %s/%s back to its snapshot %s", pool, volume, name)
-
-    async def _make_heir(self, volume: LogicalVolume, snapshot: LogicalVolume, mark: str) -> None:
-        """LVM puts a thin snapshot in the place of its volume, with the tags that the snapshot has (lvmthin(7), Merge).
-
-        So it is given those of the volume before. `naming.role_of` tells which of both it is, at any moment.
-        """
-        tags = sorted(volume.tags | {f"{ROLLING_BACK}{mark}"})
-        argv = ["lvchange", *(word for tag in tags for word in ("--addtag", tag))]
-        full_name = f"{snapshot.group}/{snapshot.name}"
-        await self._tools.change([*argv, full_name], f"the snapshot {full_name}")
 
     async def _finish_merge(self, pool: str, volume: str) -> None:
         """Go on with a merge that was interrupted, or put off because somebody opened the volume for a moment."""

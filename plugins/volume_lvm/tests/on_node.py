@@ -392,22 +392,20 @@ async def test_a_thin_rollback_that_was_interrupted_after_any_command_is_finishe
         if is_over:
             break
         steps += 1
-    assert steps >= 6
+    assert steps >= 4
 
 
 async def test_a_thin_rollback_that_lvm_put_off_is_finished(bench: LvmBench, pool: Pool) -> None:
     await _thin_snapshot(bench)
-    tags = ",".join(sorted(_tags("t0")))
+    tags = _tags("t0")
     call("lvchange", "--addtag", "holdfast.rolling-back=s0.0", "kit/t0")
-    words = [word for tag in [*tags.split(","), "holdfast.rolling-back=s0.0"] for word in ("--addtag", tag)]
-    call("lvchange", *words, "kit/t0.snap.s0")
     with bench.hold("/dev/kit/t0"):
         call("lvconvert", "--yes", "--merge", "kit/t0.snap.s0")
         with pytest.raises(BusyError):
             await bench.driver.roll_back("kit", "t0", "s0")
     await bench.driver.roll_back("kit", "t0", "s0")
     assert [_begins(f"/dev/kit/t0{tail}") for tail in ("", ".snap.s0", ".snap.s1")] == [b"then"] * 3
-    assert _tags("t0") == set(tags.split(","))
+    assert _tags("t0") == tags
 
 
 async def test_a_thin_snapshot_that_lvm_would_skip_is_made_available(bench: LvmBench, pool: Pool) -> None:

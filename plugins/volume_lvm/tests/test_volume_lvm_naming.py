@@ -93,14 +93,3 @@ def test_a_disk_s_identifier_is_lvm_s_kind_and_tells_the_pool() -> None:
     assert made.startswith(disk_mark("tank"))
     assert made != new_disk_uuid("tank")
     assert disk_mark("tank") != disk_mark("tank2")
-
-
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [("v0.snap.s0", Role.SNAPSHOT), ("[v0.snap.s0]", Role.SNAPSHOT), ("v0", Role.VOLUME)],
-)
-def test_what_is_both_a_snapshot_and_the_volume_that_it_becomes_is_what_its_name_says(name: str, role: Role) -> None:
-    spec = VolumeSpec("tank", "v0", 1, VolumeKind.NAS)
-    both = frozenset({*tags_of(Role.SNAPSHOT), *tags_of(Role.VOLUME, spec)})
-    assert role_of(both, name) is role
-    assert role_of(frozenset(tags_of(Role.SNAPSHOT)), "v0") is Role.SNAPSHOT
