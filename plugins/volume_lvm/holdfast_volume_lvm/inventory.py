@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from holdfast.errors import ConflictError, NotFoundError, Reason
 from holdfast.hooks.pools import FoundPool, Pool, PoolDisk, Reserves, ThinPool
@@ -13,6 +14,7 @@ from holdfast_volume_lvm.naming import (
     Role,
     device_path,
     file_system_of,
+    heir_of,
     io_type_of,
     kind_of,
     snapshot_parts,
@@ -129,9 +131,12 @@ def pools(report: Report) -> Iterator[Group]:
 
 
 def volumes(group: Group) -> Iterator[LogicalVolume]:
-    """Our volumes of a pool, by name."""
-    found = (v for v in group.volumes if v.role is Role.VOLUME and kind_of(v.tags) is not None)
-    return iter(sorted(found, key=lambda volume: volume.name))
+    """Our volumes of a pool, by name. What is to take the place of one is that one as soon as that is gone."""
+    found = {v.name: v for v in group.volumes if v.role is Role.VOLUME and kind_of(v.tags) is not None}
+    for heir in [name for name in found if heir_of(name) is not None]:
+        volume, name = found.pop(heir), heir_of(heir) or heir
+        found.setdefault(name, replace(volume, name=name, is_active=False))
+    return iter(sorted(found.values(), key=lambda volume: volume.name))
 
 
 def snapshots(group: Group) -> Iterator[LogicalVolume]:

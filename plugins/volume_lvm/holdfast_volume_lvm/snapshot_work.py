@@ -13,6 +13,7 @@ from holdfast_volume_lvm.naming import (
     check_length,
     check_name,
     device_path,
+    heir_name,
     snapshot_name,
     snapshot_parts,
 )
@@ -63,11 +64,14 @@ class SnapshotWork:
         """See SnapshotUpkeep.
 
         The mark tells, after an interruption, that a snapshot which is not there is to be taken anew: of a volume
-        that nobody could use meanwhile. While it is merged LVM hides it (lvs(8), `--all`). A thin one takes the
-        place of the volume, in one commit, with the volume's tags (tools/lvconvert_poll.c, thin_merge_finish).
+        that nobody could use meanwhile. While it is merged LVM hides it (lvs(8), `--all`).
         """
         group = inventory.find_pool(await self._tools.report(), pool)
         found = inventory.find_volume(group, volume)
+        heir = group.find(heir_name(volume)) or group.find(snapshot_name(volume, name))
+        if heir is not None and heir.thin_pool is not None:
+            await self._replace(group, found, name)
+            return
         mark = _mark_of(found)
         if mark is not None and not found.is_merging and group.find(snapshot_name(volume, mark.partition(".")[0])):
             await self._tag(pool, volume, "--deltag", mark)  # nothing of it was done, or all of it
@@ -76,8 +80,7 @@ class SnapshotWork:
             snapshot = _readable(group, volume, name)
             await self._mounts.refuse_open(found)
             await self._mounts.refuse_open(snapshot)
-            extents = 0 if snapshot.thin_pool else snapshot.size_bytes // group.extent_bytes
-            mark = f"{name}.{extents}"
+            mark = f"{name}.{snapshot.size_bytes // group.extent_bytes}"
             await self._tag(pool, volume, "--addtag", mark)
         elif mark.partition(".")[0] != name:
             text = f"the volume {pool}/{volume} is being rolled back to the snapshot {mark.partition('.')[0]}"
@@ -87,10 +90,46 @@ class SnapshotWork:
             argv = ["lvconvert", "--yes", "--merge", "--interval", "1", f"{pool}/{snapshot_name(volume, name)}"]
             await self._tools.merge(argv, found.size_bytes, f"rolling back {pool}/{volume}")
         await self._finish_merge(pool, volume)
-        reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes or None
+        reserve_bytes = int(mark.partition(".")[2]) * group.extent_bytes
         await self._snapshots.create(SnapshotSpec(pool, volume, name, reserve_bytes))
         await self._tag(pool, volume, "--deltag", mark)
         log.info("rolled the volume %s/%s back to its snapshot %s", pool, volume, name)
+
+    async def _replace(self, group: Group, volume: LogicalVolume, name: str) -> None:
+        """Put a thin volume that shares all with a thin snapshot in the place of its volume.
+
+        Not by LVM's own merge, after which it merges no other snapshot of the volume any more: it forgets whose they
+        are. What is made first has all tags of the volume, and is told as the volume from when that is gone
+        (`inventory.volumes`). Its mark says of which snapshot it is.
+        """
+        pool, heir = group.name, heir_name(volume.name)
+        subject = f"the volume {pool}/{volume.name}"
+        found, present = group.find(heir), group.find(volume.name)
+        if found is not None and (mark := _mark_of(found)) != name:
+            text = f"{subject} is being rolled back to the snapshot {mark}"
+            if present is None:
+                raise ConflictError(text, reasons=[Reason("rolling-back", text, "let that end first", "snapshot")])
+            await self._tools.change(["lvremove", "--yes", f"{pool}/{heir}"], subject)  # nothing else of it was done
+            found = None
+        if present is not None:
+            source = _readable(group, volume.name, name)
+            self._refuse_thick(group, present)
+            await self._mounts.refuse_open(present)
+            await self._mounts.refuse_open(source)
+            if found is None:
+                tags = (*sorted(present.tags), f"{ROLLING_BACK}{name}")
+                await thin.branch(self._tools, source, heir, tags, subject)
+            await self._tools.change(["lvremove", "--yes", f"{pool}/{volume.name}"], subject)
+        await self._tools.change(["lvrename", pool, heir, volume.name], subject)
+        await self._tag(pool, volume.name, "--deltag", name)
+        log.info("rolled %s back to its snapshot %s", subject, name)
+
+    @staticmethod
+    def _refuse_thick(group: Group, volume: LogicalVolume) -> None:
+        """LVM would remove them together with the volume."""
+        if names := [snapshot_parts(v.name)[1] or v.name for v in group.volumes if v.comes_with == volume.name]:
+            text = f"{volume.name} has thick snapshots: {', '.join(names)}"
+            raise ConflictError(text, reasons=[Reason("has-snapshot", text, "delete them first", "snapshot")])
 
     async def _finish_merge(self, pool: str, volume: str) -> None:
         """Go on with a merge that was interrupted, or put off because somebody opened the volume for a moment."""
@@ -100,13 +139,8 @@ class SnapshotWork:
                 return
             full_name = f"{pool}/{volume}"
             await self._mounts.refuse_open(found)
-            if found.thin_pool is None:
-                await self._tools.change(["lvchange", "--refresh", full_name], f"the volume {full_name}")
-            else:  # the one takes the place of the other when that is made available next
-                for word in ("n", "y"):
-                    await self._tools.change(["lvchange", "--activate", word, full_name], f"the volume {full_name}")
-            operation = "merge" if found.thin_pool is None else "merge_thin"
-            argv = ["lvpoll", "--polloperation", operation, "--interval", "1", full_name]
+            await self._tools.change(["lvchange", "--refresh", full_name], f"the volume {full_name}")
+            argv = ["lvpoll", "--polloperation", "merge", "--interval", "1", full_name]
             await self._tools.merge(argv, found.size_bytes, f"rolling back {full_name}")
         raise UnavailableError(f"the snapshot that {pool}/{volume} is rolled back to is still being merged")
 
