@@ -18,6 +18,7 @@ from holdfast.services.jobs import Jobs
 from holdfast.services.mirrors.history import MirrorHistories, MirrorHistory
 from holdfast.services.nodes.maintenance_marks import MaintenanceMark, MaintenanceMarks
 from holdfast.services.partner import PartnerLink
+from holdfast.services.pools.disk_health import DiskRecord
 from holdfast.services.requests import Claims
 from holdfast.services.shares.documents import ShareNumbersDocument
 from holdfast.services.snapshots.documents import SnapshotAlert
@@ -63,6 +64,7 @@ class Ground:
         self.directions = Intents(database, clock, "copy-direction", DirectionDocument)
         self.missed_objectives = Intents(database, clock, "missed-objective", MissedObjective)
         self.snapshot_alerts = Intents(database, clock, "snapshot-alert", SnapshotAlert)
+        self.disk_records = Intents(database, clock, "disk-record", DiskRecord)
         self.share_numbers = Intents(database, clock, "share-numbers", ShareNumbersDocument)
         self.revisions = Revisions(database)
         self.runs = Runs(database, clock)

@@ -42,7 +42,7 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
     """The application that serves every noun."""
     routes = [
         *nodes.routes(node, services.node_replacement, ground.drivers, services.reconciler, services.maintenance),
-        *pools.routes(services.pools),
+        *pools.routes(services.pools, services.disk_healths),
         *pool_upkeep.routes(services.pool_disks, services.pool_names, services.thin_pools, services.pool_reports),
         *volumes.routes(services.volumes, services.volume_growth, services.volume_labels, services.modes),
         *snapshots.routes(

@@ -49,6 +49,7 @@ from holdfast.services.mirrors.watch import MirrorWatch
 from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.nodes.replacement import NodeReplacement
 from holdfast.services.partner import PeerHandler
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
@@ -81,13 +82,14 @@ class Services:
         # The file side.
         self.pools = Pools(kept.pools, jobs, drivers, dependents)
         self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
+        self.disk_healths = DiskHealths(ground.disk_records, drivers, ground.events, ground.clock)
         self.thin_pools = ThinPools(kept.pools, jobs, drivers)
         self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
         self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)
         self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
         self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
         rates = FillRates()
-        self.snapshots = make_snapshots(ground, rates)
+        self.snapshots = make_snapshots(ground, rates, self.thin_pools)
         self.shares = Shares(kept.shares, self.volumes, jobs, dependents)
         self.share_accounts = ShareAccounts(
             kept.share_users, kept.share_groups, ground.share_numbers, kept.smb_offers, secrets, jobs, drivers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.compose.ground import Ground
+from holdfast.services.pools.thin import ThinPools
 from holdfast.services.shares.shares import Shares
 from holdfast.services.snapshots.clone import SnapshotClone
 from holdfast.services.snapshots.mounts import SnapshotMounts
@@ -19,7 +20,7 @@ from holdfast.services.volumes.mount_users import MountUser
 from holdfast.services.volumes.volumes import Volumes
 
 
-def make_snapshots(ground: Ground, rates: FillRates) -> Snapshots:
+def make_snapshots(ground: Ground, rates: FillRates, thin_pools: ThinPools) -> Snapshots:
     """The service that others call to take one."""
     kept = ground.documents
     return Snapshots(
@@ -29,6 +30,7 @@ def make_snapshots(ground: Ground, rates: FillRates) -> Snapshots:
         rates,
         ground.jobs,
         ground.drivers,
+        thin_pools,
         ground.clock,
         ground.config.mount_dir,
     )
@@ -79,4 +81,5 @@ class SnapshotSide:
             drivers,
             ground.events,
             clock,
+            kept.pools,
         )

@@ -53,6 +53,7 @@ class Can(StrEnum):
     POOL_DISKS = "pool.disks"
     POOL_RENAME = "pool.rename"
     POOL_IMPORT = "pool.import"
+    DISK_HEALTH = "disk.health"
     MIRROR_VERIFY = "mirror.verify"
     MIRROR_SYNC_CONTROL = "mirror.sync-control"
     MIRROR_GROW = "mirror.grow"

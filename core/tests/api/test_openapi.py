@@ -76,6 +76,7 @@ from holdfast.services.mirrors.verify import MirrorVerify
 from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.nodes.nodes import Nodes
 from holdfast.services.nodes.replacement import NodeReplacement
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
@@ -130,7 +131,7 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
         idle(Nodes), idle(NodeReplacement), Drivers(Loaded((), {})), idle(Reconciler), idle(Maintenance)
     ),
     pool_upkeep: pool_upkeep.routes(idle(PoolDisks), idle(PoolNames), idle(ThinPools), idle(PoolReports)),
-    pools: pools.routes(idle(Pools)),
+    pools: pools.routes(idle(Pools), idle(DiskHealths)),
     replicas: replicas.routes(idle(Replicas), idle(ReplicaChanges), idle(Transports), idle(CopyAges)),
     kept_copies: kept_copies.routes(idle(KeptCopies)),
     restores: restores.routes(idle(Restores), idle(FrozenCopies), idle(RestoreOpenings), idle(Directions)),

@@ -188,9 +188,10 @@ class TaskRuns:
         # Before it, and kept: what is told of the age of a copy is never too little.
         job.facts.setdefault("frozen_at", self._clock.now().isoformat())
         await job.keep_facts()
-        snapshot = await self._drivers.volume().create_snapshot(await self._spec(job))
+        snapshot = await self._snapshots.take(await self._spec(job))
         job.facts["device"] = snapshot.device
-        await job.log(f"the source was frozen in the snapshot {snapshot.name}, reserve {snapshot.reserve_bytes} bytes")
+        room = "thin" if snapshot.is_thin else f"reserve {snapshot.reserve_bytes} bytes"
+        await job.log(f"the source was frozen in the snapshot {snapshot.name}, {room}")
 
     async def _mount(self, job: JobContext) -> None:
         await self._drivers.volume().mount(job.facts["device"], str(self._mount_point(job)), read_only=True)

@@ -118,7 +118,7 @@ class SnapshotTaking:
         if kept is None:
             return
         try:
-            await self._snapshots.refuse_without_room(spec.pool, spec.reserve_bytes)
+            await self._snapshots.admit(spec)
         except NoSpaceError as reason:
             await job.log(f"there is no room for it yet: {reason.message}")
             new = HeldSnapshot(spec.name, self._clock.now())
@@ -130,7 +130,7 @@ class SnapshotTaking:
         await job.keep_facts()
         spec = await self._spec(job)
         job.facts["pool"] = spec.pool
-        await self._drivers.volume().create_snapshot(spec)
+        await self._snapshots.take(spec)
 
     async def _take_back(self, job: JobContext) -> None:
         spec = await self._spec(job)
