@@ -15,6 +15,7 @@ from holdfast.hooks.share import SmbExposure
 from holdfast_share_smb.settings import Settings
 
 MARK = "holdfast:share"
+SNAPSHOT_MODULE = "shadow_copy2"
 # Of a share that nobody may write to for now: who may, once that is over.
 _HELD_BACK = "holdfast:write list"
 _SNAPSHOTS = "shadow:snapdir"
@@ -89,7 +90,7 @@ def render_share(exposure: SmbExposure, settings: Settings) -> dict[str, str]:
     }
     if exposure.snapshots is not None:
         # The share is the whole of each, as bound there: none of what lies beside it in its volume is in reach.
-        section["vfs objects"] = "shadow_copy2"
+        section["vfs objects"] = SNAPSHOT_MODULE
         section[_SNAPSHOTS] = str(settings.snapshots_of(exposure.share))
         section["shadow:basedir"] = exposure.path
         section["shadow:sort"] = "desc"

@@ -47,6 +47,8 @@ class SambaDriver(SmbDriver):
         await asyncio.to_thread(refuse_directory, exposure.path)
         async with self._lock:
             await self._samba.prepare()
+            if exposure.snapshots is not None:
+                await self._samba.need_module(configuration.SNAPSHOT_MODULE)
             await self._accounts.ensure_group()
             there = await self._samba.sections()
             self._refuse_foreign(exposure.share, there)

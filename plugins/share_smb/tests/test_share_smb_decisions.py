@@ -234,6 +234,17 @@ async def test_what_is_not_installed_is_named_with_its_package(tmp_path: Path) -
     ]
 
 
+async def test_without_the_module_for_snapshots_its_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vfs").mkdir()
+    (tmp_path / "vfs/there.so").write_text("")
+    commands = ScriptedCommands(lambda argv, data: Answer(f"Paths:\n   MODULESDIR: {tmp_path}\n"))
+    samba = Samba(Settings(), make_host(tmp_path, commands=commands))
+    await samba.need_module("there")
+    with pytest.raises(UnavailableError) as refused:
+        await samba.need_module("shadow_copy2")
+    assert "samba-vfs-modules" in refused.value.reasons[0].remedy
+
+
 def test_why_it_did_not_start_is_picked_from_its_log() -> None:
     log = "[2026/11/28 01:03:39, 0] ../../source3/smbd/server.c:1741(main)\n  open_socket_in failed\n"
     assert start_reasons(log) == "open_socket_in failed"
