@@ -358,7 +358,7 @@ def take_soon(bed: Bed, *, of_before: int) -> None:
     starts_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     hours = {"every_hours": 1, "retention": {"last": 1}, "starts_at": starts_at.isoformat()}
     bed.a.api.change("PUT", SCHEDULE, hours)
-    wait_for(lambda: set(soon(bed)) - before, 30, "one is taken")
+    wait_for(lambda: bool(set(soon(bed)) - before), 30, "one is taken")
     time.sleep(2)
 
 
