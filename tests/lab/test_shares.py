@@ -328,23 +328,26 @@ def test_one_that_clients_have_open_is_thinned_out_and_one_that_a_person_mounted
     at = mounted(bed)
     take_soon(bed, of_before=0)
     [first] = soon(bed)
-    wait_for(lambda: told(bed, SMB).get(first) is told(bed, NFS).get(first, "") is None, 45, "clients see it")
-    anna = Smbclient(bed, "anna")
-    assert anna.tell(f"open {label(bed, first)}/was")
-    shell(client(bed), f"(exec 3<{at}/.snapshots/{first}/was; sleep 100) >/dev/null 2>&1 & sleep 1")
     bed.a.api.change("POST", f"{SNAPSHOTS}/{first}/mount")
     take_soon(bed, of_before=1)
     assert first in soon(bed)  # the control: it does not yield
     bed.a.api.change("POST", f"{SNAPSHOTS}/{first}/unmount")
-    wait_for(lambda: told(bed, SMB).get(first) is told(bed, NFS).get(first, "") is None, 45, "clients see it")
-    assert Smbclient(bed, "bert").tell(f"open {label(bed, first)}/was")
+    wait_for(lambda: is_seen(bed, first), COMES_BACK_WITHIN_S, "clients see it")
+    anna = Smbclient(bed, "anna")
+    assert anna.tell(f"open {label(bed, first)}/was")
     shell(client(bed), f"(exec 3<{at}/.snapshots/{first}/was; sleep 100) >/dev/null 2>&1 & sleep 1")
     take_soon(bed, of_before=2)
-    wait_for(lambda: len(soon(bed)) == 1, 45, "the schedule thins them out")
+    wait_for(lambda: len(soon(bed)) == 1, COMES_BACK_WITHIN_S, "the schedule thins them out")
     assert first not in shell(bed.a.node, "lvs --noheadings -o lv_name; cat /proc/mounts")
-    assert anna.tell("put /etc/hostname was")
+    assert not anna.tell("ls")  # the share was closed to her
+    assert smb(bed, "anna", "put /etc/hostname was")[0]
     shell(client(bed), f"echo on >{at}/was; sync {at}/was")
     bed.a.api.change("DELETE", SCHEDULE)
+
+
+def is_seen(bed: Bed, name: str) -> bool:
+    """Whether clients of both protocols see a snapshot."""
+    return all(told(bed, path).get(name, "absent") is None for path in (SMB, NFS))
 
 
 def soon(bed: Bed) -> list[str]:
