@@ -287,7 +287,7 @@ CHANGES = [
     _post("share create docs --volume v1 --path a/b", "/v1/shares", name="docs", volume="v1", path="a/b"),
     _delete("share delete docs", "/v1/shares/docs"),
     _put(
-        "share offer-smb docs --read bert --write anna --write-group team --hidden",
+        "share offer-smb docs --read bert --write anna --write-group team --hidden --snapshots",
         "/v1/shares/docs/smb",
         read_users=["bert"],
         read_groups=[],
@@ -295,6 +295,7 @@ CHANGES = [
         write_groups=["team"],
         is_read_only=False,
         is_hidden=True,
+        shows_snapshots=True,
     ),
     _delete("share withdraw-smb docs", "/v1/shares/docs/smb"),
     _delete("share withdraw-smb docs --confirm docs", "/v1/shares/docs/smb", confirm="docs"),
@@ -306,6 +307,7 @@ CHANGES = [
             {"network": "10.0.1.7", "is_read_only": True, "squash": "all"},
         ],
         is_read_only=False,
+        shows_snapshots=False,
     ),
     _delete("share withdraw-nfs docs", "/v1/shares/docs/nfs"),
     _post(

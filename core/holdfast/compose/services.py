@@ -60,6 +60,7 @@ from holdfast.services.shares.accounts import ShareAccounts
 from holdfast.services.shares.documents import NfsOfferDocument, SmbOfferDocument
 from holdfast.services.shares.offers import ShareOffers
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.views import FillRates
 from holdfast.services.targets.discovery import Discovery
 from holdfast.services.targets.identity import TargetIdentity
@@ -94,14 +95,20 @@ class Services:
         self.share_accounts = ShareAccounts(
             kept.share_users, kept.share_groups, ground.share_numbers, kept.smb_offers, secrets, jobs, drivers
         )
+        self.share_snapshots = ShareSnapshots(
+            kept.volumes, kept.snapshots, self.shares, self.snapshots, jobs, drivers, config.mount_dir
+        )
+        with_snapshots = hooks, self.share_snapshots
         self.smb_offers = ShareOffers(
-            "smb", SmbOfferDocument, kept.smb_offers, self.shares, kept.replicas, jobs, drivers.smb, hooks
+            "smb", SmbOfferDocument, kept.smb_offers, self.shares, kept.replicas, jobs, drivers.smb, *with_snapshots
         )
         self.nfs_offers = ShareOffers(
-            "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, hooks
+            "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, *with_snapshots
         )
         offers = (self.smb_offers, self.nfs_offers)
-        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, offers)
+        # Shares let go of their snapshots before these are unmounted.
+        users = (*offers, self.share_snapshots)
+        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, users)
 
         async def hold_clients(share: str) -> None:
             for each in offers:
@@ -149,6 +156,7 @@ class Services:
             config.run_dir,
             self.truth,
             self.transports,
+            self.share_snapshots,
             node=node,
         )
         self.task_previews = TaskPreviews(kept.tasks, self.task_runs, self.shares, jobs, drivers)
@@ -204,6 +212,7 @@ class Services:
             drivers,
             partner,
             ground.events,
+            self.share_snapshots,
             node=node,
         )
         for each in offers:
@@ -228,7 +237,7 @@ class Services:
         )
         self.mirror_requests = MirrorRequests(self.sides, kept.volumes, ground.secrets, drivers)
         histories = ground.histories
-        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, offers, node=node)
+        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, users, node=node)
         self.split_brains = SplitBrains(
             kept.mirrors, kept.targets, histories, drivers, partner, ground.events, node=node
         )
@@ -399,6 +408,7 @@ class Services:
             replicas=self.replicas,
             share_accounts=self.share_accounts,
             share_offers=offers,
+            share_snapshots=self.share_snapshots,
             sides=self.sides,
             mounts=self.mounts,
             split_brains=self.split_brains,

@@ -31,6 +31,7 @@ from holdfast.services.pools.pools import Pools
 from holdfast.services.pools.thin import ThinPools
 from holdfast.services.shares.accounts import ShareAccounts
 from holdfast.services.shares.offers import ShareOffers
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.mounts import SnapshotMounts
 from holdfast.services.targets.discovery import Discovery
 from holdfast.services.targets.jobs import TargetJobs
@@ -56,6 +57,7 @@ class Reconciler:
         replicas: Replicas,
         share_accounts: ShareAccounts,
         share_offers: tuple[ShareOffers[Any], ...],
+        share_snapshots: ShareSnapshots,
         sides: MirrorSides,
         mounts: MirrorMounts,
         split_brains: SplitBrains,
@@ -80,6 +82,7 @@ class Reconciler:
         self._replicas = replicas
         self._share_accounts = share_accounts
         self._share_offers = share_offers
+        self._share_snapshots = share_snapshots
         self._sides = sides
         self._mounts = mounts
         self._split_brains = split_brains
@@ -113,6 +116,8 @@ class Reconciler:
         if self._drivers.has("mirror"):
             await self._try(drift, "mirrors", self._connect_lone_mirrors)
             await self._try(drift, "mirrored file systems", self._mount_mirrored)
+        if self._drivers.has("volume"):
+            await self._try(drift, "snapshots that shares show", self._show_snapshots)
         await self._offer_shares(drift)
         if self._drivers.has("target"):
             if Can.TARGET_DISCOVERY in self._drivers.target().can:
@@ -161,6 +166,10 @@ class Reconciler:
 
     async def _mount_snapshots(self) -> None:
         if failed := await self._snapshots.restore():
+            raise HoldfastError("; ".join(failed))
+
+    async def _show_snapshots(self) -> None:
+        if failed := await self._share_snapshots.restore():
             raise HoldfastError("; ".join(failed))
 
     async def _offer_shares(self, drift: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from holdfast.services.copies.truth import RunTruth, Walked, walk
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.snapshots import Snapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -61,6 +63,7 @@ class TaskRuns:
         run_dir: Path,
         truth: RunTruth,
         transports: Transports,
+        shown: ShareSnapshots,
         *,
         node: str,
     ) -> None:
@@ -76,6 +79,7 @@ class TaskRuns:
         self._run_dir = run_dir
         self._truth = truth
         self._transports = transports
+        self._shown = shown
         self._copying = TaskCopying(kept, drivers, clock)
         self._node = node
         self.freezing_steps = (
@@ -204,7 +208,7 @@ class TaskRuns:
             replica=task.replica_share,
             user=task.user,
             password=await self._secrets.get(task.password),
-            options=task.options,
+            options=replace(task.options, filters=(*await self._shown.left_out(task.share), *task.filters)),
         )
 
     async def _copy(self, job: JobContext) -> None:

@@ -26,6 +26,7 @@ from holdfast.services.snapshots.checks import (
     refuse_reserve,
 )
 from holdfast.services.snapshots.documents import SnapshotDocument, SnapshotPolicyDocument, place_of, snapshot_lock
+from holdfast.services.snapshots.leaving import Leaving
 from holdfast.services.snapshots.views import FillRates, SnapshotView, view
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -60,6 +61,7 @@ class Snapshots:
         self._thin_pools = thin_pools
         self._clock = clock
         self._mount_dir = mount_dir
+        self.leaving = Leaving()
         take = (Step("make", self._make, self._unmake), Step("record", self._record, self._forget))
         jobs.define(JobDefinition("snapshot.create", take))
         destroy = Step("destroy", self._destroy, is_final=True)
@@ -275,7 +277,9 @@ class Snapshots:
     async def _forget(self, job: JobContext) -> None:
         await self._kept.remove(f"{job.parameters['volume']}/{job.parameters['name']}")
 
-    _destroy = _unmake
+    async def _destroy(self, job: JobContext) -> None:
+        async with self.leaving.of(job.parameters["volume"], job.parameters["name"]):
+            await self._unmake(job)
 
     async def _extend(self, job: JobContext) -> None:
         given = job.parameters

@@ -179,7 +179,8 @@ class SnapshotTaking:
             kept = await self._kept.find(f"{volume}/{name}")
             if kept is not None:
                 refuse_kept(await self._snapshots.get(volume, name), kept.document, self._clock.now())
-            await self._drivers.volume().delete_snapshot(pool, volume, name)
+            async with self._snapshots.leaving.of(volume, name):
+                await self._drivers.volume().delete_snapshot(pool, volume, name)
             await self._kept.remove(f"{volume}/{name}")
         finally:
             self._jobs.locks.release([lock])
