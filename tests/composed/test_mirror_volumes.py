@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.hooks.replication import Role
+from holdfast.hooks.replication import ConnectionState, Role
 from holdfast.services.groups.plans import read_plan
 from holdfast.testing.memory_drbd import BLOCK_BYTES
 from holdfast.testing.mirror import pattern
@@ -163,7 +163,10 @@ async def test_until_it_is_equal_no_monitor_counts_it_and_nobody_has_it(nodes: N
     world.power_off("b")
     world.power_on("b")
     await b.system.services.reconciler.once()
+    assert a.mechanisms.mirrors.node.sides["m+w"].connection is not ConnectionState.CONNECTED
+    await eventually_syncing(a)
     world.is_resync_held = False
+    world.finish_resyncs()
     record = await a.system.ground.jobs.wait(job["id"], 20)
     assert record.state.value == "done", record.error
     for node in nodes:

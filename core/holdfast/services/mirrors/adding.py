@@ -140,7 +140,8 @@ class MirrorAdding:
             try:
                 await self._making.connect_again(job)
                 away_since_s = None
-                await self._waits.synced(job.parameters["name"], job)
+                if (await self._waits.synced_or_apart(job.parameters["name"], job)).is_in_sync:
+                    return
             except UnavailableError as reason:
                 now_s = self._clock.boot_s()
                 if away_since_s is None:
@@ -148,9 +149,7 @@ class MirrorAdding:
                     await job.log(f"the first sync waits for {self._partner.name}: {reason.message}")
                 if now_s - away_since_s >= AWAY_S:
                     raise
-                await self._clock.sleep(ASK_AGAIN_S)
-            else:
-                return
+            await self._clock.sleep(ASK_AGAIN_S)
 
     async def _bring_back(self, name: str) -> None:
         # After a boot of this node nobody else does: this job holds the mirror. That of a group is its monitor's.
