@@ -291,7 +291,9 @@ class LabMirrorBed(MirrorBed):
                 "sh",
                 "-ec",
                 f"""modprobe dm-mod
-                for name in data meta data1 meta1; do [ ! -e /dev/mapper/mirror-$name ] || dmsetup remove mirror-$name; done
+                for name in data meta data1 meta1; do
+                    [ ! -e /dev/mapper/mirror-$name ] || dmsetup remove mirror-$name
+                done
                 dmsetup create mirror-data --table '0 {sectors} linear {disk} 0'
                 dmsetup create mirror-meta --table '0 8192 linear {disk} {2 * sectors}'
                 dmsetup mknodes

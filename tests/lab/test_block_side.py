@@ -237,7 +237,9 @@ def test_a_volume_is_added_under_load_served_by_both_nodes_and_taken_out_again(b
             seen.add(states(bed))
         job = bed.a.api.follow(job, "add", within_s=ADDED_WITHIN_S)
         units = body_of(bed)["units"]
-        bed.a.api.change("PUT", f"/v1/targets/{blocks.TARGET}", body_of(bed, units=[*units, {"lun": 2, "volume": ADDED}]))
+        bed.a.api.change(
+            "PUT", f"/v1/targets/{blocks.TARGET}", body_of(bed, units=[*units, {"lun": 2, "volume": ADDED}])
+        )
         added = new_disk(bed, known)
         assert sum_of(bed.initiator, added) == total
         assert drbd(bed.a).count("ro:Primary/Secondary ds:UpToDate/UpToDate") == 2, drbd(bed.a)
@@ -284,6 +286,7 @@ def test_a_power_cut_during_the_first_sync_moves_the_others_and_serves_nothing_s
     print(bed.a.api.follow(job, "add", within_s=ADDED_WITHIN_S)["log"])
     wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node a stands by, with both volumes")
     assert drbd(bed.b).count("ro:Primary/Secondary ds:UpToDate/UpToDate") == 2, drbd(bed.b)
+    assert sum_of(bed.b.node, f"/dev/drbd{minor}") == total
     move_back(bed)
     end_adding(bed)
 

@@ -13,15 +13,20 @@ from dataclasses import replace
 from holdfast.hooks.replication import DiskState, MirrorStatus, MirrorVolumeStatus, ReplicationState
 
 
+def on_record(status: MirrorStatus, numbers: Collection[int]) -> MirrorStatus:
+    """The status without what the kernel has besides: that is being added, or taken out, and nobody can use it."""
+    return replace(status, volumes=tuple(volume for volume in status.volumes if volume.number in numbers))
+
+
 def as_wanted(status: MirrorStatus, numbers: Collection[int]) -> MirrorStatus:
     """The status by which a node decides whether it may serve the volumes of these numbers.
 
-    What the kernel has besides does not count: it is being added, or taken out, and nobody can use it. What the kernel
-    lacks counts as a volume without a disk, so that no node is promoted that would serve only some of them.
+    What the kernel has besides does not count. What the kernel lacks counts as a volume without a disk, so that no node
+    is promoted that would serve only some of them.
     """
     if not status.is_up:
         return status
-    found = {volume.number: volume for volume in status.volumes}
+    found = {volume.number: volume for volume in on_record(status, numbers).volumes}
     return replace(status, volumes=tuple(found.get(number) or _lacking(number) for number in sorted(numbers)))
 
 

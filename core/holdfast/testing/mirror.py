@@ -804,7 +804,7 @@ class MirrorContract:
     async def test_a_volume_that_is_equal_is_added_under_a_primary_and_nothing_is_sent(self, bed: MirrorBed) -> None:
         mirror = await _with_second(bed)
         driver = bed.driver("a")
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="Errno"):
             await bed.write("a", 0, pattern(2), number=1)
         await driver.promote(mirror.name, numbers={1})
         await bed.write("a", 0, pattern(2), number=1)
@@ -824,7 +824,7 @@ class MirrorContract:
         async with serving(driver, RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
             await driver.promote(mirror.name, numbers={0})
         assert await bed.read("b", 0, BLOCK) == pattern(1)
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="Errno"):
             await bed.read("b", 0, BLOCK, number=1)
 
     async def test_of_several_volumes_all_are_promoted_or_none(self, bed: MirrorBed) -> None:

@@ -15,14 +15,16 @@ from holdfast.hooks.replication import (
     Role,
     Suspension,
 )
-from holdfast.planning.mirror_members import as_wanted, free_number
+from holdfast.planning.mirror_members import as_wanted, free_number, on_record
 
 D = DiskState
 UP, BAD, CONSISTENT, NONE = D.UP_TO_DATE, D.INCONSISTENT, D.CONSISTENT, D.DISKLESS
 
 
 def volume(number: int, disk: DiskState, peer_disk: DiskState) -> MirrorVolumeStatus:
-    return MirrorVolumeStatus(number, f"/dev/drbd{number}", disk, peer_disk, ReplicationState.ESTABLISHED, 0, 0, 0, None)
+    return MirrorVolumeStatus(
+        number, f"/dev/drbd{number}", disk, peer_disk, ReplicationState.ESTABLISHED, 0, 0, 0, None
+    )
 
 
 def status(*volumes: tuple[int, DiskState, DiskState]) -> MirrorStatus:
@@ -52,6 +54,12 @@ def test_only_volumes_on_record_count_and_all_of_them(
     assert [each.disk for each in seen.volumes] == disks
     assert [each.number for each in seen.volumes] == sorted(on_record)
     assert seen.is_in_sync is is_in_sync
+
+
+def test_what_is_told_of_a_mirror_is_told_of_its_volumes_on_record() -> None:
+    kernel = status((0, UP, UP), (1, NONE, UP))
+    assert on_record(kernel, {0}) == status((0, UP, UP))
+    assert on_record(kernel, {0, 1, 2}) == kernel
 
 
 def test_of_a_mirror_that_is_not_up_nothing_is_made_up() -> None:

@@ -127,7 +127,8 @@ class MirrorAdding:
         if validate_only:
             await check()
             return None
-        parameters = {**asdict(wanted), "mirror": name, "volume": volume}
+        limits = (await self._kept.get(name)).limits
+        parameters = {**asdict(wanted), "mirror": name, "volume": volume, "limits": limits}
         locks = [f"volume:{volume}"]
         return await self._jobs.start("mirror.add-volume", f"mirror:{name}", parameters, locks=locks, check=check)
 

@@ -1,6 +1,6 @@
 """The steps that make a mirror equal on both nodes, before it is on record: those of `mirror.create`, and others'.
 
-They work on the mirror among the job's facts, whose name is the job's parameter `name`.
+They work on the mirror among the job's facts, whose name is the job's parameter `name`; `limits` may be given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from holdfast.errors import ConflictError, NotFoundError, Reason, VerificationError
-from holdfast.hooks.replication import ConnectionState, DiskState
+from holdfast.hooks.replication import ConnectionState, DiskState, SyncLimits
 from holdfast.services.documents import MirrorDocument, MirrorMember, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.mirrors.mounts import MirrorMounts
@@ -117,6 +117,7 @@ class MirrorMaking:
             addresses={self._node: here["address"], partner: there["address"]},
             is_started=True,
             is_authenticated=True,
+            limits=from_plain(SyncLimits, job.parameters.get("limits", {})),
         )
 
     async def ask(self, job: JobContext, operation: str, *, timeout_s: float = SLOW_S, **more: Any) -> Any:

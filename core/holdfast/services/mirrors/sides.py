@@ -15,6 +15,7 @@ from holdfast.errors import ConflictError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.base import Can
 from holdfast.hooks.replication import MirrorSpec, MirrorStatus
 from holdfast.hooks.volume import VolumeSpec
+from holdfast.planning.mirror_members import on_record
 from holdfast.services.documents import MirrorDocument, MirrorMember, ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import Plans
@@ -91,8 +92,11 @@ class MirrorSides:
             return made
 
     async def status(self, name: str) -> MirrorStatus:
-        """This side as the kernel has it."""
-        return await self._drivers.mirror().status(name)
+        """This side as the kernel has it; of a mirror on record without volumes that are being added or taken out."""
+        status = await self._drivers.mirror().status(name)
+        if (kept := await self._kept.find(name)) is None:
+            return status
+        return on_record(status, [member.number for member in kept.document.members])
 
     async def make_volumes(self, document: MirrorDocument) -> dict[str, str]:
         """Make the destination's volumes, of exactly the source's size, or take those that were chosen. Repeatable.
@@ -225,16 +229,16 @@ class MirrorSides:
         """
         async with self._locks[document.name]:
             if was_in_use:
-                await mark_torn(document, await self.status(document.name), self._volumes, self._node)
+                await mark_torn(document, self._volumes, self._drivers.mirror(), self._node)
             await self._drivers.mirror().down(document.name)
             await self._free_members(document, destroy_made=destroy_made)
         await self._secrets.forget(document.secret_reference)
         self.numbers.release(document.name)
 
     async def take_out(self, document: MirrorDocument) -> None:
-        """Take the volumes of `document` out of a mirror that stays up with its others, and mark a torn copy as such."""
+        """Take the volumes of `document` out of a mirror that stays up with its others; mark a torn copy as such."""
         async with self._locks[document.name]:
-            await mark_torn(document, await self.status(document.name), self._volumes, self._node)
+            await mark_torn(document, self._volumes, self._drivers.mirror(), self._node)
             for member in document.members:
                 await self._drivers.mirror().take_out(document.name, member.number)
 

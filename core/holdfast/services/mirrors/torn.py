@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from holdfast.hooks.replication import DiskState, MirrorStatus
+from holdfast.hooks.replication import DiskState, MirrorDriver
 from holdfast.services.documents import MirrorDocument, VolumeDocument
 from holdfast.store.intent import Intents
 
@@ -13,13 +13,13 @@ WHOLE = (DiskState.UP_TO_DATE, DiskState.CONSISTENT, DiskState.OUTDATED)
 
 
 async def mark_torn(
-    document: MirrorDocument, status: MirrorStatus, volumes: Intents[VolumeDocument], node: str
+    document: MirrorDocument, volumes: Intents[VolumeDocument], driver: MirrorDriver, node: str
 ) -> None:
     """Note of a node's copies whether they are torn, by what its kernel says; what it does not say stays as it was.
 
     Before the mirror goes down: afterwards nobody knows any more.
     """
-    disks = {volume.number: volume.disk for volume in status.volumes}
+    disks = {volume.number: volume.disk for volume in (await driver.status(document.name)).volumes}
     for member in document.members:
         kept = await volumes.find(member.on(node))
         is_known = disks.get(member.number) in (DiskState.INCONSISTENT, *WHOLE)
