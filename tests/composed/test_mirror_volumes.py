@@ -175,6 +175,24 @@ async def test_until_it_is_equal_no_monitor_counts_it_and_nobody_has_it(nodes: N
         await eventually(node, "/v1/mirrors/m", "is_in_sync", True)
 
 
+async def test_a_mirror_that_the_partner_takes_apart_meanwhile_ends_the_job_and_leaves_nothing(nodes: Nodes) -> None:
+    a, b = nodes
+    await make_mirror(a)
+    await make_volume(a)
+    a.mechanisms.mirrors.pair.is_resync_held = True
+    job = await a.call("POST", ADD, {**BODY, "first_sync": "full"}, headers={"Prefer": "respond-async"})
+    await eventually_syncing(a)
+    await b.change("DELETE", "/v1/mirrors/m?confirm=m")
+    a.mechanisms.mirrors.pair.is_resync_held = False
+    a.mechanisms.mirrors.pair.finish_resyncs()
+    record = await a.system.ground.jobs.wait(job["id"], 20)
+    assert record.state.value == "failed"
+    for node in nodes:
+        assert node.mechanisms.mirrors.node.sides == {}
+    assert [{v["name"] for v in await node.items("/v1/volumes")} for node in nodes] == [{"v", "w"}, {"v"}]
+    assert (await a.get("/v1/volumes/w"))["used_by"] == []
+
+
 async def eventually_syncing(node: Appliance) -> None:
     sides = node.mechanisms.mirrors.node.sides
     async with asyncio.timeout(5):

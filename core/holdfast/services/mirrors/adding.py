@@ -20,7 +20,6 @@ from holdfast.planning.unit_growth import in_turn_of_record
 from holdfast.services.documents import GroupDocument, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
-from holdfast.services.mirrors.growth import member_of
 from holdfast.services.mirrors.making import MirrorMaking
 from holdfast.services.mirrors.mirrors import Mirrors
 from holdfast.services.mirrors.sides import MirrorSides
@@ -191,10 +190,12 @@ class MirrorAdding:
     async def _take_out(self, job: JobContext) -> None:
         if "number" not in job.facts:
             return
-        document = await self._grown(job)
-        alone = replace(document, members=(member_of(document, job.parameters["volume"]),))
+        # The mirror may be on record no more: from the partner it can be taken apart meanwhile.
+        beside, number = self._making.document(job), job.facts["number"]
+        members = tuple(replace(member, number=number) for member in beside.members)
+        alone = replace(beside, name=job.parameters["mirror"], members=members)
         await self._partner.call("mirror.take-out", {"mirror": to_plain(alone)}, timeout_s=SLOW_S, job_id=job.job_id)
-        await self._drivers.mirror().take_out(document.name, job.facts["number"])
+        await self._drivers.mirror().take_out(alone.name, number)
 
     async def _record(self, job: JobContext) -> None:
         document = await self._grown(job)
@@ -208,8 +209,9 @@ class MirrorAdding:
         job.result = await self._mirrors.get(document.name)
 
     async def _unrecord(self, job: JobContext) -> None:
-        document = _without(await self._kept.get(job.parameters["mirror"]), job.parameters["volume"])
-        await self._both(job, document, "mirror.release-volume", self._release_volume)
+        if kept := await self._kept.find(job.parameters["mirror"]):
+            document = _without(kept.document, job.parameters["volume"])
+            await self._both(job, document, "mirror.release-volume", self._release_volume)
 
     async def _both(self, job: JobContext, document: MirrorDocument, operation: str, act: Any) -> None:
         """Both nodes note it, the one that serves last: see planning/mirror_members.py."""
