@@ -220,10 +220,11 @@ def sum_of(node: Node, device: str) -> bytes:
 
 def new_disk(bed: Bed, known: list[str]) -> str:
     """The disk that the initiator sees besides, when it looks."""
+    initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
     bed.initiator.run(["iscsiadm", "-m", "session", "--rescan"])
-    found = [name for name in Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS).disks() if name not in known]
-    assert len(found) == 1, found
-    return f"/dev/{found[0]}"
+    wait_for(lambda: len(initiator.disks()) > len(known), 10, "the initiator sees one disk more")
+    [name] = [name for name in initiator.disks() if name not in known]
+    return f"/dev/{name}"
 
 
 @pytest.mark.timeout(240, func_only=True)
