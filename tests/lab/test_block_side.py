@@ -193,7 +193,7 @@ def begin_to_add(bed: Bed) -> tuple[Any, bytes]:
     bed.a.api.change("PATCH", f"/v1/mirrors/{blocks.MIRROR}", limits)
     body = {"volume": ADDED, "first_sync": "full"}
     job = bed.a.api.call("POST", ADD, body, headers={"Prefer": "respond-async"})
-    wait_for(lambda: "cs:SyncSource" in drbd(bed.a), 30, "the first sync is under way")
+    wait_for(lambda: "cs:SyncSource" in drbd(bed.a), ADDED_WITHIN_S, "the first sync is under way")
     return job, total
 
 
