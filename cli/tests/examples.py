@@ -529,6 +529,27 @@ CHANGES = [
     _post("volume grow v1 --size 2GiB", "/v1/volumes/v1/grow", size_bytes=2**31),
     _post("mirror grow m1 --volume v1 --size 2GiB", "/v1/mirrors/m1/grow", volume="v1", size_bytes=2**31),
     _post(
+        "mirror add-volume m1 v2 --first-sync full",
+        "/v1/mirrors/m1/add-volume",
+        volume="v2",
+        first_sync="full",
+    ),
+    _post(
+        "mirror add-volume m1 v2 --first-sync zero --destination w2 --zero-limit 200MiB",
+        "/v1/mirrors/m1/add-volume",
+        volume="v2",
+        first_sync="zero",
+        destination_volume="w2",
+        zero_limit_bytes_s=200 * 2**20,
+    ),
+    Example(
+        "mirror remove-volume m1 v2 --confirm v2",
+        "POST",
+        "/v1/mirrors/m1/remove-volume",
+        {"volume": "v2"},
+        {"confirm": "v2"},
+    ),
+    _post(
         "mirror replace-disk m1 --volume v1 --pool spare --remove-old",
         "/v1/mirrors/m1/replace-disk",
         volume="v1",

@@ -71,6 +71,8 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
             services.split_brains,
             services.split_brain_jobs,
             services.growth,
+            services.adding,
+            services.removing,
             services.replacement,
         ),
         *targets.routes(services.targets, services.target_identity),

@@ -31,12 +31,15 @@ from holdfast.services.groups.links import Links
 from holdfast.services.groups.moves import GroupMoves
 from holdfast.services.groups.preflight import Preflight
 from holdfast.services.groups.rules import GroupRules
+from holdfast.services.mirrors.adding import MirrorAdding
 from holdfast.services.mirrors.growth import MirrorGrowth
 from holdfast.services.mirrors.jobs import MirrorJobs
 from holdfast.services.mirrors.link import MirrorLink
+from holdfast.services.mirrors.making import MirrorMaking
 from holdfast.services.mirrors.mirrors import Mirrors
 from holdfast.services.mirrors.modes import ReplicationModes
 from holdfast.services.mirrors.mounts import MirrorMounts
+from holdfast.services.mirrors.removing import MirrorRemoving
 from holdfast.services.mirrors.repair import MirrorRepair
 from holdfast.services.mirrors.replacement import MirrorReplacement
 from holdfast.services.mirrors.requests import MirrorRequests
@@ -279,9 +282,9 @@ class Services:
         self.link = MirrorLink(
             kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, clock, node=node
         )
+        making = MirrorMaking(kept.volumes, self.sides, drivers, partner, self.mounts, clock, node=node)
         MirrorJobs(
             kept.mirrors,
-            kept.volumes,
             self.mirrors,
             self.sides,
             jobs,
@@ -289,7 +292,34 @@ class Services:
             partner,
             hooks,
             self.mounts,
+            making,
             self.link,
+            clock,
+        )
+        self.adding = MirrorAdding(
+            kept.mirrors,
+            kept.volumes,
+            kept.groups,
+            self.mirrors,
+            self.sides,
+            making,
+            secrets,
+            jobs,
+            drivers,
+            partner,
+            hooks,
+            clock,
+            node=node,
+        )
+        self.removing = MirrorRemoving(
+            kept.mirrors,
+            kept.targets,
+            self.mirrors,
+            self.sides,
+            jobs,
+            drivers,
+            partner,
+            hooks,
             clock,
             node=node,
         )
@@ -440,6 +470,8 @@ class Services:
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
+            self.adding,
+            self.removing,
             self.unit_files,
             self.link,
             self.targets,

@@ -57,6 +57,7 @@ class Can(StrEnum):
     MIRROR_VERIFY = "mirror.verify"
     MIRROR_SYNC_CONTROL = "mirror.sync-control"
     MIRROR_GROW = "mirror.grow"
+    MIRROR_VOLUMES = "mirror.volumes"
     MIRROR_DETACH = "mirror.detach"
     COPY_AGENT = "copy.agent"
     TARGET_CHAP = "target.chap"

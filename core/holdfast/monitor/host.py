@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError, NotFoundError
 from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, MonitorHost, MonitorPlan
 from holdfast.hooks.replication import FenceArbiter
 from holdfast.hooks.target import TargetSpec
-from holdfast.monitor.resources import Mirror, Target
+from holdfast.monitor.resources import Mirror, MirrorPart, Target
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import PlanFile, plan_path, read_plan
 
@@ -96,10 +96,13 @@ class PlanHost(MonitorHost):
         return self._mirror(name)
 
     def _mirror(self, name: str) -> Mirror:
+        return Mirror(name, self.mirror, self._mirrors, self._drivers)
+
+    def mirror(self, name: str) -> MirrorPart:
+        """A mirror as the plan in force has it. Raises NotFoundError."""
         for spec in self._file.mirrors:
             if spec.name == name:
-                file_systems = [one for one in self._file.file_systems if one.mirror == name]
-                return Mirror(spec, self._mirrors, file_systems, self._drivers)
+                return MirrorPart(spec, tuple(one for one in self._file.file_systems if one.mirror == name))
         raise NotFoundError(f"the plan has no mirror {name}")
 
     async def mirror_changes(self) -> AsyncIterator[str]:

@@ -64,10 +64,12 @@ from holdfast.services.groups.groups import Groups
 from holdfast.services.groups.links import Links
 from holdfast.services.groups.rules import GroupRules
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirrors.adding import MirrorAdding
 from holdfast.services.mirrors.growth import MirrorGrowth
 from holdfast.services.mirrors.link import MirrorLink
 from holdfast.services.mirrors.mirrors import Mirrors
 from holdfast.services.mirrors.modes import ReplicationModes
+from holdfast.services.mirrors.removing import MirrorRemoving
 from holdfast.services.mirrors.repair import MirrorRepair
 from holdfast.services.mirrors.replacement import MirrorReplacement
 from holdfast.services.mirrors.split_brain import SplitBrains
@@ -125,6 +127,8 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
         idle(SplitBrains),
         idle(SplitBrainJobs),
         idle(MirrorGrowth),
+        idle(MirrorAdding),
+        idle(MirrorRemoving),
         idle(MirrorReplacement),
     ),
     nodes: nodes.routes(
