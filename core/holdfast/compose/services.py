@@ -20,6 +20,7 @@ from holdfast.services.copies.schedules import TaskSchedules
 from holdfast.services.copies.tasks import Tasks
 from holdfast.services.copies.transports import Transports
 from holdfast.services.copies.truth import RunTruth
+from holdfast.services.copies.ways import CopyWays
 from holdfast.services.groups.checks import GroupChecks
 from holdfast.services.groups.drill_schedules import DrillSchedules
 from holdfast.services.groups.drills import Drills
@@ -134,6 +135,8 @@ class Services:
             kept.agents,
         )
         self.truth = RunTruth(ground.truths, kept.tasks, jobs, drivers, ground.events, clock)
+        listings = config.state_dir / "listings"
+        ways = CopyWays(ground.listings, kept.tasks, ground.runs, drivers, clock, listings, node=node)
         self.task_runs = TaskRuns(
             kept.tasks,
             ground.runs,
@@ -146,10 +149,11 @@ class Services:
             clock,
             config.run_dir,
             self.truth,
+            ways,
             self.transports,
             node=node,
         )
-        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, self.shares, jobs, drivers)
+        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, ways, self.shares, jobs, drivers)
         self.task_schedules = TaskSchedules(
             kept.tasks,
             kept.schedules,

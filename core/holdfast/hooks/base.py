@@ -58,6 +58,7 @@ class Can(StrEnum):
     MIRROR_GROW = "mirror.grow"
     MIRROR_DETACH = "mirror.detach"
     COPY_AGENT = "copy.agent"
+    COPY_CHANGES = "copy.changes"
     TARGET_CHAP = "target.chap"
     TARGET_CLOSE = "target.close"
     TARGET_DISCOVERY = "target.discovery"

@@ -78,6 +78,11 @@ class ReplicaFacts:
     capacity_bytes: int
     free_bytes: int
     now: datetime
+    note: CopyNote | None = None
+    """On the copy in it, if nobody wrote to the replica through the agent since that was left; looking is no writing.
+
+    None also from an agent that does not tell.
+    """
 
 
 class RestoringDriver(ABC):

@@ -17,6 +17,7 @@ from holdfast.hooks.replication import CopyProgress, CopyResult, CopyRun
 from holdfast.planning.copy_attempts import retry_delay_s, too_many_deleted
 from holdfast.planning.transfer_windows import Opening, opening
 from holdfast.services.copies.task_documents import TaskDocument
+from holdfast.services.copies.ways import counted_ahead
 from holdfast.services.drivers import Drivers
 from holdfast.services.steps import JobContext
 from holdfast.store.intent import Intents
@@ -143,7 +144,7 @@ class TaskCopying:
     async def _refuse_to_delete(self, job: JobContext, task: TaskDocument, run: CopyRun) -> None:
         if task.most_deleted_percent is None or not task.is_deleting or job.parameters.get("may_delete"):
             return
-        preview = await self._drivers.copy().preview(run, most=0)
+        preview = counted_ahead(job) or await self._drivers.copy().preview(run, most=0)
         text = too_many_deleted(preview, task.most_deleted_percent)
         if text is not None:
             text += "; nothing was copied or deleted"
