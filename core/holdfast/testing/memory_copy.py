@@ -252,7 +252,10 @@ class MemoryCopyDriver(MemoryRestores, CopyDriver):
         """Find the replica free, and no longer as its note says."""
         if (_where(run.agent), run.replica) in self.network.busy:
             raise BusyError("the replica share is held, or takes another copy")
-        self.network.untouched.discard((_where(run.agent), run.replica))
+        where, written = _where(run.agent), Path(self.admit(run).path)
+        for share in self.network.agents[where].values():
+            if Path(share.path) in (written, *written.parents) or written in Path(share.path).parents:
+                self.network.untouched.discard((where, share.name))
 
     # --- the rules of a copy ---
 
