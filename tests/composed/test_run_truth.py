@@ -59,7 +59,7 @@ async def test_a_file_that_is_spoilt_on_the_destination_is_found_by_a_full_verif
     pair_of: tuple[Appliance, Appliance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = pair_of
-    monkeypatch.setattr("holdfast.services.copies.ways.SAMPLED_FILES", 0)
+    monkeypatch.setattr("holdfast.services.copies.listings.SAMPLED_FILES", 0)
     spoil(home(b) / "letters/two")
     assert (await run(a))["result"]["files_verified"] == 0
     assert (await a.get(VERIFICATION))["last"] is None

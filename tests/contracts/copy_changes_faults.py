@@ -24,7 +24,10 @@ class CountsEverything(MemoryCopyDriver):
 class LeavesWhatIsGone(MemoryCopyDriver):
     def passed_over(self, run: CopyRun, there: dict[bytes, Entry], wanted: dict[bytes, Entry]) -> dict[bytes, Entry]:
         found = super().passed_over(run, there, wanted)
-        return {**found, **({name: there[name] for name in names_in(run.changes.gone) & there.keys()} if run.changes else {})}
+        return {
+            **found,
+            **({name: there[name] for name in names_in(run.changes.gone) & there.keys()} if run.changes else {}),
+        }
 
 
 class EmptiesNamedFolders(MemoryCopyDriver):

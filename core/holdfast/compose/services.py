@@ -10,6 +10,7 @@ from holdfast.services.copies.ages import CopyAges
 from holdfast.services.copies.directions import Directions
 from holdfast.services.copies.frozen import FrozenCopies
 from holdfast.services.copies.kept import KeptCopies
+from holdfast.services.copies.listings import Listings
 from holdfast.services.copies.previews import TaskPreviews
 from holdfast.services.copies.replica_changes import ReplicaChanges
 from holdfast.services.copies.replicas import Replicas
@@ -135,7 +136,7 @@ class Services:
             kept.agents,
         )
         self.truth = RunTruth(ground.truths, kept.tasks, jobs, drivers, ground.events, clock)
-        listings = config.state_dir / "listings"
+        listings = Listings(config.state_dir / "listings")
         ways = CopyWays(ground.listings, kept.tasks, ground.runs, drivers, clock, listings, node=node)
         self.task_runs = TaskRuns(
             kept.tasks,

@@ -14,6 +14,8 @@ from enum import StrEnum
 MOST_RUNS_BY_CHANGES = 24
 """Between two walks: what was changed in the replica behind the agent's back is found by a walk only."""
 MOST_DAYS_BY_CHANGES = 7
+LEAST_NAMES = 10_000
+"""Of fewer a walk takes long by the line alone, and a list has to cross it, too."""
 LEAST_WALK_S = 1.0
 """A walk that is through so soon is not worth avoiding."""
 COMPARING_S = 15e-6
@@ -128,7 +130,7 @@ def _distrust(last: LastCopy, told: Told | None) -> str | None:
     if told is None:
         return "the destination does not tell whether the replica is still as the last good run left it"
     if told.frozen_at is None:
-        return "the replica may have been written to since the last good run, or is another one"
+        return "the replica may have been written to since the last good run, or its agent does not tell"
     if told.frozen_at != last.frozen_at:
         return f"the replica holds the copy of {_instant(told.frozen_at)}, and the listing is of another one"
     return None
@@ -144,6 +146,8 @@ def _age(last: LastCopy, now: datetime) -> str | None:
 
 
 def _lack_of_gain(last: LastCopy) -> str | None:
+    if last.names < LEAST_NAMES:
+        return f"the source has {last.names} names only"
     if last.walk_s is None:
         return "it is not known how long that takes"
     if last.walk_s < LEAST_WALK_S:

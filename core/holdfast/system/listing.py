@@ -117,7 +117,7 @@ class ListingWriter:
             self._raw = io.FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w")
             # Level 1: names share most of their text, and the disk is not what is waited for.
             self._packed = gzip.GzipFile(fileobj=self._raw, mode="wb", compresslevel=1, mtime=0)
-            self._stream = io.BufferedWriter(self._packed, 1 << 16)  # type: ignore[arg-type]
+            self._stream = io.BufferedWriter(self._packed, 1 << 16)
 
     def add(self, entry: Entry) -> None:
         """Add the next name."""
@@ -175,7 +175,7 @@ def read(path: Path) -> Iterator[Kept]:
     count = 0
     try:
         with gzip.open(path, "rb") as packed:
-            stream = io.BufferedReader(packed, 1 << 16)  # type: ignore[arg-type]
+            stream = io.BufferedReader(packed, 1 << 16)
             while True:
                 length, fixed = _HEAD.unpack(stream.read(_HEAD.size))
                 if length == _END:

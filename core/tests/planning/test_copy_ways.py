@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from holdfast.planning.copy_ways import (
+    LEAST_NAMES,
     LEAST_WALK_S,
     MOST_DAYS_BY_CHANGES,
     MOST_RUNS_BY_CHANGES,
@@ -47,12 +48,8 @@ DOUBTS = {
     "holds the copy of 2026-03-08T10:59:59": replace(SAFE, told=Told(FROZEN - timedelta(seconds=1))),
     "listing is of another one": replace(SAFE, told=Told(FROZEN + timedelta(microseconds=1))),
     f"{MOST_RUNS_BY_CHANGES} runs by changes": replace(SAFE, last=replace(LAST, runs_by_changes=MOST_RUNS_BY_CHANGES)),
-    "one is due every 7 days": replace(
-        SAFE, last=replace(LAST, walked_at=NOW - timedelta(days=MOST_DAYS_BY_CHANGES))
-    ),
-    "the last walk was at 2026-03-08T12:00:01": replace(
-        SAFE, last=replace(LAST, walked_at=NOW + timedelta(seconds=1))
-    ),
+    "one is due every 7 days": replace(SAFE, last=replace(LAST, walked_at=NOW - timedelta(days=MOST_DAYS_BY_CHANGES))),
+    "the last walk was at 2026-03-08T12:00:01": replace(SAFE, last=replace(LAST, walked_at=NOW + timedelta(seconds=1))),
 }
 
 
@@ -70,7 +67,8 @@ def test_whatever_is_in_doubt_is_walked_also_where_a_list_is_asked_for(text: str
     [
         (None, None, 200_000, Way.WALK),
         (LEAST_WALK_S - 0.01, None, 200_000, Way.WALK),
-        (LEAST_WALK_S, None, 10_000, Way.CHANGES),
+        (LEAST_WALK_S, None, LEAST_NAMES, Way.CHANGES),
+        (100.0, None, LEAST_NAMES - 1, Way.WALK),
         # Nothing measured yet: 200,000 names are taken to need 3 s, and a walk goes over all of them twice.
         (1.4, None, 200_000, Way.WALK),
         (1.6, None, 200_000, Way.CHANGES),

@@ -175,7 +175,14 @@ def test_a_listing_that_is_not_whole_is_refused(tree: Path, tmp_path: Path) -> N
     path = tmp_path / "listing"
     listed(tree, path)
     data = path.read_bytes()
-    for damaged in (b"", data[:-1], data[: len(data) // 2], b"\0" * 40, data[:-30] + b"\0" * 30, data[:60] + b"x" + data[61:]):
+    for damaged in (
+        b"",
+        data[:-1],
+        data[: len(data) // 2],
+        b"\0" * 40,
+        data[:-30] + b"\0" * 30,
+        data[:60] + b"x" + data[61:],
+    ):
         path.write_bytes(damaged)
         with pytest.raises(ListingError):
             list(read(path))
@@ -207,6 +214,4 @@ def test_one_that_would_take_too_much_room_is_dropped(tmp_path: Path) -> None:
 
 def test_another_file_system_within_is_refused() -> None:
     with pytest.raises(ListingError, match="another file system"):
-        for entry in walk(Path("/")):
-            if entry.path.count(b"/") > 3:
-                continue
+        list(walk(Path("/dev")))

@@ -2,8 +2,8 @@
 
 What is gone and what changed are two passes. Only the first deletes what it does not find: a source that went away
 in the middle of the second fails it, and looks like nothing else. Folders on the way to a name are sent with their
-attributes, and so is the top, because each name begins with `./` (flist.c, send_implied_dirs). A directory that is named is
-sent without what is in it, and so nothing is deleted in it (rsync(1), --files-from and --dirs).
+attributes, and so is the top, because each name begins with `./` (flist.c, send_implied_dirs). A directory that is
+named is sent without what is in it, and so nothing is deleted in it (rsync(1), --files-from and --dirs).
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ TOP = b"./\0"
 TOP_ALONE = ("--filter=- /*",)
 
 
-async def copy(changes: CopyChanges, top: Path, push: Push, *, is_deleting: bool) -> CopyResult:
-    """Copy by the list; `top` is a file that names the top alone."""
+async def copy(
+    changes: CopyChanges, top: Path, push: Push, follow: Callable[[str], None], *, is_deleting: bool
+) -> CopyResult:
+    """Copy by the list; `top` is a file that names the top alone, and `follow` reads each line."""
     considered = 0
 
     def count(line: str) -> None:
         nonlocal considered
+        follow(line)
         considered += reports.is_considered(line)
 
     first = None
     if is_deleting and not _is_empty(changes.gone):
-        first = reports.read_statistics(await push((*naming(changes.gone), "--delete-missing-args"), lambda line: None))
+        first = reports.read_statistics(await push((*naming(changes.gone), "--delete-missing-args"), follow))
     lines = await push((*_TELLING, *changed(changes, top)), count)
     second = replace(reports.read_statistics(lines), files_considered=considered)
     return second if first is None else _sum(first, second)

@@ -141,7 +141,9 @@ def _fact_lines(
     ended = shlex.quote(str(directory / ENDED_FILE))
     mark, note = (shlex.quote(str(below / share.name)) for below in (notes.untouched, notes.directory))
     last = f"{{ [ ! -e {mark} ] || {{ echo {NOTE_LINE} && /usr/bin/cat {note}; }}; }}"
-    told = f"{{ {size} && /usr/bin/date --utc --iso-8601=ns && {{ /usr/bin/cat {ended} 2>/dev/null || :; }} && {last}; }}"
+    told = (
+        f"{{ {size} && /usr/bin/date --utc --iso-8601=ns && {{ /usr/bin/cat {ended} 2>/dev/null || :; }} && {last}; }}"
+    )
     yield f"pre-xfer exec = umask 077; {told} >{fresh} && /usr/bin/mv {fresh} {kept}"
     yield from _access_lines(share, secrets_file, lock_file)
 

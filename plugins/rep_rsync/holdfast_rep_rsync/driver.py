@@ -101,17 +101,13 @@ class RsyncDriver(CopyDriver):
         return result
 
     async def _copy(self, run: CopyRun, words: tuple[str, ...], seen: Progress) -> CopyResult:
-        async def push(more: tuple[str, ...], also: Callable[[str], None]) -> list[str]:
-            def follow(line: str) -> None:
-                seen.follow(line)
-                also(line)
-
+        async def push(more: tuple[str, ...], follow: Callable[[str], None]) -> list[str]:
             return await self._push_copy(run, (*more, *words), follow)
 
         if run.changes is None:
-            return reports.read_statistics(await push((), lambda line: None))
+            return reports.read_statistics(await push((), seen.follow))
         with self._client.temporary_file("top", changes.TOP) as top:
-            return await changes.copy(run.changes, top, push, is_deleting=run.options.is_deleting)
+            return await changes.copy(run.changes, top, push, seen.follow, is_deleting=run.options.is_deleting)
 
     async def _push_copy(self, run: CopyRun, words: tuple[str, ...], follow: Callable[[str], None]) -> list[str]:
         try:

@@ -6,21 +6,12 @@ daemon is killed, the snapshot goes away and the log says how the run ended.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
-from holdfast.errors import (
-    ConflictError,
-    HoldfastError,
-    NoSpaceError,
-    NotFoundError,
-    Reason,
-    SystemCommandError,
-    VerificationError,
-)
+from holdfast.errors import ConflictError, HoldfastError, NotFoundError, Reason
 from holdfast.hooks.replication import CopyNote, CopyRun
 from holdfast.hooks.volume import SnapshotSpec
 from holdfast.loading.discovery import PluginHooks
@@ -85,7 +76,7 @@ class TaskRuns:
         self._truth = truth
         self._ways = ways
         self._transports = transports
-        self._copying = TaskCopying(kept, drivers, clock)
+        self._copying = TaskCopying(kept, ways, drivers, clock)
         self._node = node
         self.freezing_steps = (
             Step("snapshot", self._snapshot, self._remove_snapshot),
@@ -215,21 +206,15 @@ class TaskRuns:
             password=await self._secrets.get(task.password),
             options=task.options,
         )
-        return self._ways.listed(job, run) if "way" in job.facts else run
+        return self._ways.listed(job, run)
 
     async def _copy(self, job: JobContext) -> None:
         await self._mount(job)
-        job.facts.pop("way", None)
         run = await self._copy_run(job)
         facts = await self._truth.compare_ends(job, job.parameters["name"], run)
         await self._ways.choose(job, run, facts)
-        # An overflow looks as if all had been removed: the next look at the snapshot comes before the list is used.
-        try:
-            result = await self._copying.copy(job, self._copy_run, self.refuse_overflown)
-        except (NoSpaceError, VerificationError, SystemCommandError) as reason:
-            await self.refuse_overflown(job)
-            await self._ways.walk_instead(job, reason)
-            result = await self._copying.copy(job, self._copy_run, self.refuse_overflown)
+        # An overflow looks as if all had been removed: the copy begins with a look at the snapshot.
+        result = await self._copying.copy(job, self._copy_run, self.refuse_overflown)
         if job.parameters.get("is_full"):
             await self._truth.mend(job, job.parameters["name"], await self._copy_run(job))
             await self.refuse_overflown(job)
@@ -258,8 +243,7 @@ class TaskRuns:
     async def _verify(self, job: JobContext) -> None:
         await self._mount(job)
         run = await self._copy_run(job)
-        is_full = bool(job.parameters.get("is_full"))
-        walked = await self._ways.walked(job, run)
+        walked, is_full = await self._ways.walked(job, run), bool(job.parameters.get("is_full"))
         refuse_counts(job.facts["counts"]["files_considered"], self._ways.names_to_consider(job))
         wanted, begun_s = None if is_full else walked.sample, self._clock.boot_s()
         differences = await self._copying.again(job, lambda: self._compare(job, wanted, walked.files))
@@ -267,12 +251,11 @@ class TaskRuns:
         refuse_differences(differences, is_full=is_full)
         verified = walked.files if is_full else len(walked.sample)
         job.facts["verified"] = {"files": verified, "took_s": self._clock.boot_s() - begun_s}
-        whose = f"{job.facts['changes']['changed']} names" if run.changes else "all names"
-        await job.log(f"verified: the number of names, the metadata of {whose}, and {verified} files by checksum")
+        which = "what changed" if run.changes else "all"
+        await job.log(f"verified: the number of names, the metadata of {which}, and {verified} files by checksum")
 
     async def _compare(self, job: JobContext, sample: tuple[str, ...] | None, files: int) -> tuple[str, ...]:
-        # Asked anew each time: a password may have been changed.
-        run = await self._copy_run(job)
+        run = await self._copy_run(job)  # anew each time: a password may have been changed
         if sample is None:
             return await self._truth.verify_all(job, job.parameters["name"], run, files)
         return await self._drivers.copy().verify(run, sample=sample)

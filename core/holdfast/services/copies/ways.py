@@ -1,45 +1,31 @@
-"""How each run finds what to copy: it decides, makes the list of changes, and keeps the listing for the next run.
+"""How each run finds what to copy: it decides, has the list of changes made, and keeps the listing for the next run.
 
-The listing of what a good run copied lies beside the database, one for each task. It is made while the frozen source
-is read for the verification anyhow, so nothing of the source is held for it until the next run: no snapshot, no
-reserve. What cannot be kept, or read, is one listing less, and leads to a walk.
+What cannot be kept, or read, is one listing less, and leads to a walk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, NotFoundError, VerificationError
 from holdfast.hooks.base import Can
 from holdfast.hooks.copy_restore import ReplicaFacts
-from holdfast.hooks.copying import CopyChanges, CopyPreview
-from holdfast.hooks.filters import is_excluded
+from holdfast.hooks.copying import CopyPreview
 from holdfast.hooks.replication import CopyRun
-from holdfast.planning.copy_ways import Compared, Known, LastCopy, Plan, Told, Way, WayWanted, after_comparing, instead
+from holdfast.planning.copy_ways import Known, LastCopy, Plan, Told, Way, WayWanted, after_comparing, instead
 from holdfast.planning.copy_ways import plan as decide
-from holdfast.planning.sampling import sample_paths
+from holdfast.services.copies.listings import Listings, RunFiles, Walked
 from holdfast.services.copies.task_documents import TaskDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.steps import JobContext
 from holdfast.store.intent import Intents, Kept
 from holdfast.store.runs import Runs
-from holdfast.system import listing
 from holdfast.system.clock import Clock
 from holdfast.system.listing import ListingError
 from holdfast.values import to_plain
-
-SAMPLED_FILES = 100
-# Of what is free where the database is, too: a listing is never the reason that there is no room for that.
-SHARE_OF_FREE = 10
 
 
 @dataclass(frozen=True)
@@ -52,18 +38,6 @@ class ListingDocument:
     last: LastCopy
 
 
-@dataclass
-class Walked:
-    """What a run's source has, as it was read for the run."""
-
-    names: int = 0
-    """Its top is one."""
-    files: int = 0
-    file_bytes: int = 0
-    sample: tuple[str, ...] = ()
-    """Files that are compared by checksum."""
-
-
 class CopyWays:
     """Decides for the runs of all tasks."""
 
@@ -74,7 +48,7 @@ class CopyWays:
         runs: Runs,
         drivers: Drivers,
         clock: Clock,
-        directory: Path,
+        listings: Listings,
         *,
         node: str,
     ) -> None:
@@ -83,42 +57,54 @@ class CopyWays:
         self._runs = runs
         self._drivers = drivers
         self._clock = clock
-        self._directory = directory
+        self._listings = listings
         self._node = node
 
     # --- deciding ---
 
     async def plan(self, job: JobContext, facts: ReplicaFacts | None) -> Plan:
         """How a run of the job's task would go now, as far as that is known before the source is read."""
-        task, last = await self._task(job), await self._last(job)
+        task, kept = await self._task(job), await self._last(job)
         return decide(
             Known(
                 wanted=task.document.way,
                 now=self._clock.now(),
                 rules=_rules(job, task.document),
-                last=last,
+                last=None if kept is None else kept.last,
                 told=None if facts is None else Told(self._copy_of(task.document, facts)),
-                can_list=Can.COPY_CHANGES in self._drivers.copy().can,
+                can_list=self._can_list(),
                 compares_all=bool(job.parameters.get("is_full")),
             )
         )
 
+    def _can_list(self) -> bool:
+        return Can.COPY_CHANGES in self._drivers.copy().can
+
     def _copy_of(self, task: TaskDocument, facts: ReplicaFacts) -> datetime | None:
         note = facts.note
-        is_ours = note is not None and (note.task, note.source) == (task.name, self._node)
-        return note.frozen_at if note is not None and is_ours else None
+        return note.frozen_at if note is not None and (note.task, note.source) == (task.name, self._node) else None
 
     async def choose(self, job: JobContext, run: CopyRun, facts: ReplicaFacts | None) -> None:
         """Decide how this run goes, before anything is written, and make its list of changes if it is to have one."""
-        self._forget_walk(job)
-        planned = await self.plan(job, facts)
-        if planned.is_by_changes:
-            planned = await self._list_changes(job, run, planned)
+        await self.forget_run(job)
+        planned, last = await self.plan(job, facts), await self._last(job)
+        if planned.is_by_changes and last is not None:
+            planned = await self._list_changes(job, run, planned, last)
         await self._go(job, planned)
+
+    async def _list_changes(self, job: JobContext, run: CopyRun, planned: Plan, last: ListingDocument) -> Plan:
+        begun_s, before = self._clock.boot_s(), RunFiles(last.task_uuid, last.job_id)
+        try:
+            walked, found = await asyncio.to_thread(self._listings.compare, before, _files(job), run, _frozen_at(job))
+        except (OSError, ListingError) as reason:
+            return instead(str(reason))
+        job.facts["walked"] = to_plain(vars(walked))
+        job.facts["changes"] = {**vars(found), "comparing_ms": round((self._clock.boot_s() - begun_s) * 1000)}
+        return after_comparing(planned, found)
 
     async def walk_instead(self, job: JobContext, reason: HoldfastError) -> None:
         """Go on by a walk, since copying by the list has failed. Raises `reason` if it was none."""
-        if not self.is_by_changes(job):
+        if not _is_by_changes(job):
             raise reason
         await self._go(job, instead(reason.message))
 
@@ -128,64 +114,35 @@ class CopyWays:
         await self._runs.note_way(job.job_id, planned.way, planned.why)
         await job.log(planned.why)
 
-    def is_by_changes(self, job: JobContext) -> bool:
-        """Whether the job's run goes by a list that is still there."""
-        return _is_by_changes(job) and self._names(job).exists() and self._gone(job).exists()
-
     def listed(self, job: JobContext, run: CopyRun) -> CopyRun:
-        """The run with its list of changes, if it has one."""
-        return replace(run, changes=self._changes(job)) if self.is_by_changes(job) else run
+        """The run with its list of changes, if it goes by one that is still there."""
+        if _is_by_changes(job) and self._listings.has_changes(_files(job)):
+            return replace(run, changes=self._listings.changes(_files(job)))
+        return run
 
     # --- the source ---
 
     async def walked(self, job: JobContext, run: CopyRun) -> Walked:
-        """What the source has; it is read once for each run, and its listing made on the way."""
+        """What the source has; it is read once for each run, and its listing made on the way.
+
+        Raises VerificationError for a source that cannot be read whole.
+        """
         if "walked" not in job.facts:
-            wants_listing = (await self._task(job)).document.way is not WayWanted.WALK
-            walked = await asyncio.to_thread(self._walk, job, run, wants_listing)
-            job.facts["walked"] = {**vars(walked), "sample": list(walked.sample)}
-        return Walked(**{**job.facts["walked"], "sample": tuple(job.facts["walked"]["sample"])})
-
-    def _walk(self, job: JobContext, run: CopyRun, wants_listing: bool) -> Walked:
-        walked = Walked()
-        writer = self._writer(job) if wants_listing and self._can_keep() else None
-        with contextlib.ExitStack() as stack:
-            if writer is not None:
-                stack.callback(writer.drop)
-            walked.sample = _sample(job, _counted(_tree(run), walked, writer))
-            if writer is not None:
-                writer.finish()
-        return walked
-
-    async def _list_changes(self, job: JobContext, run: CopyRun, planned: Plan) -> Plan:
-        begun_s = self._clock.boot_s()
-        try:
-            walked, found = await asyncio.to_thread(self._compare, job, run, await self._found(job))
-        except (OSError, ListingError) as reason:
-            self._drop_names(job)
-            return instead(str(reason))
-        job.facts["walked"] = {**vars(walked), "sample": list(walked.sample)}
-        job.facts["changes"] = {**vars(found), "comparing_ms": round((self._clock.boot_s() - begun_s) * 1000)}
-        return after_comparing(planned, found)
-
-    def _compare(self, job: JobContext, run: CopyRun, last: ListingDocument) -> tuple[Walked, Compared]:
-        walked, writer = Walked(), self._writer(job)
-        with contextlib.ExitStack() as stack:
-            stack.callback(writer.drop)
-            changed, gone = (stack.enter_context(path.open("wb")) for path in (self._names(job), self._gone(job)))
-            names = listing.Names(changed, gone, is_deleting=run.options.is_deleting)
-            known = listing.read(self._listing(last.task_uuid, last.job_id))
-            entries = listing.compare(known, _tree(run), names)
-            walked.sample = _sample(job, _counted(entries, walked, writer))
-            writer.finish()
-        return walked, Compared(walked.names, names.changed, names.created, names.removed, names.looked_at)
+            keeps = self._can_list() and (await self._task(job)).document.way is not WayWanted.WALK
+            try:
+                walked = await asyncio.to_thread(self._listings.walk, _files(job), run, _frozen_at(job), keeps=keeps)
+            except (OSError, ListingError) as reason:
+                raise VerificationError(f"the source could not be read whole: {reason}") from reason
+            job.facts["walked"] = to_plain(vars(walked))
+        facts = job.facts["walked"]
+        return Walked(**{**facts, "sample": tuple(facts["sample"])})
 
     def names_to_consider(self, job: JobContext) -> int:
         """How many names the copier is to have considered."""
         return int(job.facts["changes"]["looked_at"] if _is_by_changes(job) else job.facts["walked"]["names"])
 
     def counts(self, job: JobContext) -> dict[str, int]:
-        """What a run's log has beside what the copier counted."""
+        """What a run's log has beside what the copier counted, or in its place."""
         counts = {"files_verified": job.facts["verified"]["files"]}
         if _is_by_changes(job):
             walked, found = job.facts["walked"], job.facts["changes"]
@@ -197,95 +154,52 @@ class CopyWays:
 
     async def keep(self, job: JobContext) -> None:
         """Keep the listing of a good run for the next one; it takes the place of the one before."""
-        task, before = await self._task(job), await self._last(job)
-        path = self._listing(task.uuid, job.job_id)
-        if before is not None and before.frozen_at.isoformat() == job.facts["frozen_at"]:
+        task, before, files = await self._task(job), await self._last(job), _files(job)
+        name = task.document.name
+        if before is not None and before.job_id == job.job_id:
             pass  # kept already, before the daemon was killed
-        elif path.exists():
-            at = datetime.fromisoformat(str(job.facts["frozen_at"]))
-            names, rules = job.facts["walked"]["names"], _rules(job, task.document)
-            comparing_s = job.facts["changes"]["comparing_ms"] / 1000 if "changes" in job.facts else None
-            last = LastCopy(at, rules, names, walked_at=at, walk_s=job.facts["verified"]["took_s"], comparing_s=comparing_s)
-            if _is_by_changes(job) and before is not None:
-                since = before.runs_by_changes + 1
-                last = replace(last, walked_at=before.walked_at, runs_by_changes=since, walk_s=before.walk_s)
-            elif comparing_s is None and before is not None:
-                last = replace(last, comparing_s=before.comparing_s)
-            await self._kept.put(task.document.name, ListingDocument(task.document.name, task.uuid, job.job_id, last))
+        elif self._listings.has_listing(files):
+            last = self._last_copy(job, task.document, None if before is None else before.last)
+            await self._kept.put(name, ListingDocument(name, task.uuid, job.job_id, last))
         else:
-            await self._kept.remove(task.document.name)
-        self._drop_names(job)
-        for other in await asyncio.to_thread(self._files, task.uuid):
-            if other != path:
-                other.unlink(missing_ok=True)
+            await self._kept.remove(name)
+        await asyncio.to_thread(self._listings.drop_all_but, files)
+
+    def _last_copy(self, job: JobContext, task: TaskDocument, before: LastCopy | None) -> LastCopy:
+        at, found = _frozen_at(job), job.facts.get("changes")
+        comparing_s = found["comparing_ms"] / 1000 if found is not None else before.comparing_s if before else None
+        names, took_s = job.facts["walked"]["names"], job.facts["verified"]["took_s"]
+        if _is_by_changes(job) and before is not None:
+            since = before.runs_by_changes + 1
+            return replace(before, frozen_at=at, names=names, runs_by_changes=since, comparing_s=comparing_s)
+        # Where every file was compared that says nothing of how long a walk takes.
+        walk_s = took_s if not job.parameters.get("is_full") else before.walk_s if before else None
+        return LastCopy(at, _rules(job, task), names, walked_at=at, walk_s=walk_s, comparing_s=comparing_s)
 
     async def forget_run(self, job: JobContext) -> None:
         """Leave nothing of a run that failed; the listing of the last good one stays."""
-        self._drop_names(job)
-        self._forget_walk(job)
-
-    def _forget_walk(self, job: JobContext) -> None:
-        for key in ("walked", "changes", "way"):
+        for key in ("way", "walked", "changes"):
             job.facts.pop(key, None)
-        self._listing(_uuid(job), job.job_id).unlink(missing_ok=True)
+        await asyncio.to_thread(self._listings.drop, _files(job))
 
     async def tidy(self) -> None:
         """Remove what tasks have left that are no more."""
-        uuids = {task.uuid for name in await self._tasks.all() if (task := await self._tasks.find(name)) is not None}
+        tasks = [await self._tasks.find(name) for name in await self._tasks.all()]
+        uuids = {task.uuid for task in tasks if task is not None}
         for name, document in (await self._kept.all()).items():
             if document.task_uuid not in uuids:
                 await self._kept.remove(name)
-        for path in await asyncio.to_thread(self._files, "*"):
-            if path.name.partition(".")[0] not in uuids:
-                path.unlink(missing_ok=True)
-
-    # --- files ---
-
-    def _files(self, uuid: str) -> tuple[Path, ...]:
-        return tuple(self._directory.glob(f"{uuid}.*"))
-
-    def _listing(self, uuid: str, job_id: str) -> Path:
-        return self._directory / f"{uuid}.{job_id}.listing"
-
-    def _names(self, job: JobContext) -> Path:
-        return self._directory / f"{_uuid(job)}.{job.job_id}.names"
-
-    def _gone(self, job: JobContext) -> Path:
-        return self._directory / f"{_uuid(job)}.{job.job_id}.gone"
-
-    def _changes(self, job: JobContext) -> CopyChanges:
-        return CopyChanges(str(self._names(job)), str(self._gone(job)))
-
-    def _drop_names(self, job: JobContext) -> None:
-        for path in (self._names(job), self._gone(job)):
-            path.unlink(missing_ok=True)
-
-    def _can_keep(self) -> bool:
-        return Can.COPY_CHANGES in self._drivers.copy().can
-
-    def _writer(self, job: JobContext) -> listing.ListingWriter:
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        frozen_at = datetime.fromisoformat(str(job.facts["frozen_at"]))
-        most_bytes = shutil.disk_usage(self._directory).free // SHARE_OF_FREE
-        path = self._listing(_uuid(job), job.job_id)
-        return listing.ListingWriter(path, frozen_ns=int(frozen_at.timestamp() * 1e9), most_bytes=most_bytes)
-
-    # --- documents ---
+        await asyncio.to_thread(self._listings.tidy, uuids)
 
     async def _task(self, job: JobContext) -> Kept[TaskDocument]:
-        await self._tasks.get(job.parameters["name"])
         found = await self._tasks.find(job.parameters["name"])
-        assert found is not None
+        if found is None:
+            raise NotFoundError(f"there is no {self._tasks.kind} {job.parameters['name']!r}")
         return found
 
-    async def _last(self, job: JobContext) -> LastCopy | None:
+    async def _last(self, job: JobContext) -> ListingDocument | None:
         task, found = await self._task(job), await self._kept.find(job.parameters["name"])
-        if found is None or found.document.task_uuid != task.uuid:
-            return None
-        return found.document.last
-
-    async def _found(self, job: JobContext) -> ListingDocument:
-        return await self._kept.get(job.parameters["name"])
+        return found.document if found is not None and found.document.task_uuid == task.uuid else None
 
 
 def counted_ahead(job: JobContext) -> CopyPreview | None:
@@ -300,37 +214,15 @@ def _is_by_changes(job: JobContext) -> bool:
     return bool(job.facts.get("way", {}).get("way") == Way.CHANGES)
 
 
-def _uuid(job: JobContext) -> str:
-    return str(job.parameters["cause"]["task_uuid"])
+def _files(job: JobContext) -> RunFiles:
+    return RunFiles(str(job.parameters["cause"]["task_uuid"]), job.job_id)
+
+
+def _frozen_at(job: JobContext) -> datetime:
+    return datetime.fromisoformat(str(job.facts["frozen_at"]))
 
 
 def _rules(job: JobContext, task: TaskDocument) -> str:
     """All that says what is copied, and where to."""
     said = [task.share, job.parameters["volume"], job.parameters["path"], task.agent_address, task.agent_port]
     return json.dumps(to_plain([*said, task.replica_share, task.filters, task.is_deleting]))
-
-
-def _tree(run: CopyRun) -> Iterator[listing.Entry]:
-    filters = run.options.filters
-    is_left_out = (lambda path, is_directory: is_excluded(filters, path, is_directory=is_directory)) if filters else None
-    return listing.walk(Path(run.source), is_left_out)
-
-
-def _counted(
-    entries: Iterator[listing.Entry], walked: Walked, writer: listing.ListingWriter | None
-) -> Iterator[str]:
-    """The regular files among the entries; all are counted, and written down."""
-    for entry in entries:
-        walked.names += 1
-        if writer is not None:
-            writer.add(entry)
-        if entry.is_file:
-            walked.files += 1
-            walked.file_bytes += entry.size_bytes
-            yield os.fsdecode(entry.path)
-
-
-def _sample(job: JobContext, files: Iterator[str]) -> tuple[str, ...]:
-    return sample_paths(files, most=SAMPLED_FILES, seed=job.job_id)
-
-
