@@ -124,7 +124,7 @@ async def test_every_so_many_days_a_run_compares_every_file(
     aging: tuple[Appliance, MortalNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, node = aging
-    monkeypatch.setattr("holdfast.services.copies.ways.SAMPLED_FILES", 1)
+    monkeypatch.setattr("holdfast.services.copies.listings.SAMPLED_FILES", 1)
     for body in ({"every_days": 0}, {"every_days": 367}, {"every_days": "7"}, {}):
         with pytest.raises(Refused, match="every_days"):
             await a.change("PUT", VERIFICATION, body)

@@ -129,6 +129,11 @@ class SeesItsOwnDoorOnly(MemoryCopyDriver):
         self.network.untouched |= {key for key in before if key[1] != run.replica}
 
 
+class TrustsForEver(MemoryCopyDriver):
+    async def distrust_replicas(self) -> None:
+        return
+
+
 _NAMED = "test_what_is_named_becomes_equal_and_is_counted"
 _GONE = "test_what_is_gone_goes_with_all_below_it_and_nothing_else_does"
 _NOTE = "test_whether_anybody_wrote_since_the_note_is_told_to_who_may_copy"
@@ -147,5 +152,6 @@ FAULTS_OF_LISTS: dict[type[MemoryCopyDriver], str] = {
     LetsListsInForAnybody: "test_a_list_is_stopped_by_what_stops_a_copy",
     TellsAnyNote: _NOTE,
     LooksByWriting: _NOTE,
+    TrustsForEver: "test_who_is_told_of_other_writers_knows_no_note_until_the_next",
     SeesItsOwnDoorOnly: "test_who_writes_through_another_share_of_the_same_directory_is_noticed",
 }

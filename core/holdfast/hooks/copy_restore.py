@@ -118,5 +118,12 @@ class RestoringDriver(ABC):
         """
 
     @abstractmethod
+    async def distrust_replicas(self) -> None:
+        """Note, durably, that somebody may have written to replica shares of this node's agent otherwise than by it.
+
+        Until their next notes nobody knows what lies there. Without an agent there is nothing to note.
+        """
+
+    @abstractmethod
     async def replica_facts(self, run: CopyRun) -> ReplicaFacts:
         """How the replica's file system is. Raises as `copy` does, NotFoundError also from an agent that tells none."""

@@ -206,6 +206,19 @@ class CopyChangesContract:
         await bench.copy(by_changes(bench, "docs/big"))
         assert (await bench.driver.replica_facts(bench.run)).note is None
 
+    async def test_who_is_told_of_other_writers_knows_no_note_until_the_next(self, bench: Bench) -> None:
+        from holdfast.testing.copy import LATER, NOTE
+
+        await bench.driver.distrust_replicas()
+        await copied(bench)
+        await bench.driver.leave_note(bench.run, NOTE)
+        await bench.driver.distrust_replicas()
+        assert (await bench.driver.replica_facts(bench.run)).note is None
+        async with bench.driver.hold("docs") as note:
+            assert note is None
+        await bench.driver.leave_note(bench.run, LATER)
+        assert (await bench.driver.replica_facts(bench.run)).note == LATER
+
     async def test_who_writes_through_another_share_of_the_same_directory_is_noticed(self, bench: Bench) -> None:
         from holdfast.testing.copy import NOTE
 

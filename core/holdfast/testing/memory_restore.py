@@ -180,6 +180,12 @@ class MemoryRestores:
         finally:
             self.network.busy.discard(key)
 
+    async def distrust_replicas(self) -> None:
+        """See RestoringDriver."""
+        if self.spec is not None:
+            where = self.spec.address, self.spec.port
+            self.network.untouched = {key for key in self.network.untouched if key[0] != where}
+
     async def replica_facts(self, run: CopyRun) -> ReplicaFacts:
         """See RestoringDriver."""
         told = os.statvfs(self.admit(run).path)

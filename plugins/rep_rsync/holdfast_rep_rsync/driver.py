@@ -255,6 +255,10 @@ class RsyncDriver(CopyDriver):
         """See CopyDriver."""
         return self._agent.hold(replica)
 
+    async def distrust_replicas(self) -> None:
+        """See CopyDriver."""
+        await self._agent.distrust()
+
     async def replica_facts(self, run: CopyRun) -> ReplicaFacts:
         """See CopyDriver."""
         naming.check_run(run)
