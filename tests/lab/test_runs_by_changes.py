@@ -135,7 +135,9 @@ def test_a_list_is_exact_and_what_it_does_not_see_is_found_by_the_next_walk(bed:
         assert_copied(bed.a, bed.b)
         assert_nothing_is_left(bed)
     # The control: what nobody told the agent of is not seen by a list, and is by a walk.
-    sh(bed.b, f"echo spoilt >{copy_of(TASK)}/d20/deep/f1; touch {copy_of(TASK)}/d21/surplus")
+    # Its folder's time is set back: the folders on the way to files of the sample are looked at.
+    folder = f"{copy_of(TASK)}/d21/deep"
+    sh(bed.b, f"touch -r {folder} /run/time; touch {folder}/surplus; touch -r /run/time {folder}")
     sh(bed.a, f"echo more >>{docs(bed.a)}/d22/deep/f1")
     run(bed.a, TASK)
     assert last(bed)["way"] == "changes"
