@@ -56,7 +56,7 @@ os.makedirs(target)
 os.link("d0/deep/f1", target + "/link")
 os.symlink("/etc/passwd", target + "/out")
 os.mkfifo(target + "/pipe")
-if os.path.isdir("d6/deep"):
+if os.path.exists("d8"):
     shutil.rmtree("d6/deep")
     os.symlink("../d7", "d6/deep")
     shutil.rmtree("d8")
