@@ -1,7 +1,7 @@
 """Benches 13 and 14: the second copy of a tree, by a list of changes / by a walk / by bare rsync, all in the same run.
 
-Natively, on this machine: both sides are memory, and the agent is on loopback, in clear; bare rsync has none. What a run
-does is timed, from the look at what would be deleted to the verification, without its snapshot.
+Natively, on this machine: both sides are memory, and the agent is on loopback, in clear; bare rsync has none. What a
+run does is timed, from the look at what would be deleted to the verification, without its snapshot.
 
 .venv/bin/python -m benchmarks.tree_changes [FILES [ROUNDS]]
 """

@@ -165,7 +165,7 @@ def test_a_replica_that_may_have_been_written_to_is_walked(bed: Bed) -> None:
         assert_copied(bed.a, bed.b)
     finally:
         bed.a.api.change("DELETE", "/v1/replication-tasks/other")
-        bed.a.api.change("DELETE", "/v1/shares/other?confirm=other")
+        bed.a.api.change("DELETE", "/v1/shares/other")
 
 
 def test_other_rules_a_full_verification_and_a_damaged_listing_are_walked(bed: Bed) -> None:

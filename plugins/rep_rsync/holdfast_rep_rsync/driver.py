@@ -101,11 +101,12 @@ class RsyncDriver(CopyDriver):
         return result
 
     async def _copy(self, run: CopyRun, words: tuple[str, ...], seen: Progress) -> CopyResult:
+        if run.changes is None:
+            return reports.read_statistics(await self._push_copy(run, words, seen.follow))
+
         async def push(more: tuple[str, ...], follow: Callable[[str], None]) -> list[str]:
             return await self._push_copy(run, (*more, *words), follow)
 
-        if run.changes is None:
-            return reports.read_statistics(await push((), seen.follow))
         with self._client.temporary_file("top", changes.TOP) as top:
             return await changes.copy(run.changes, top, push, seen.follow, is_deleting=run.options.is_deleting)
 
@@ -278,7 +279,7 @@ class RsyncDriver(CopyDriver):
         if orphans:
             log.warning("%d copies left by a daemon that was killed are ended", len(orphans))
             await processes.end(self._host.kernel, orphans, patience_s=0)
-        for path in await asyncio.to_thread(_files_in, runs):
+        for path in await asyncio.to_thread(lambda: tuple(runs.glob("*"))):
             path.unlink(missing_ok=True)
 
 
@@ -287,12 +288,6 @@ def _is_empty(directory: Path) -> bool:
     with contextlib.suppress(OSError):
         return next(directory.iterdir(), None) is None
     return False
-
-
-def _files_in(directory: Path) -> tuple[Path, ...]:
-    with contextlib.suppress(FileNotFoundError):
-        return tuple(directory.iterdir())
-    return ()
 
 
 async def open_driver(settings: Settings, host: Host) -> RsyncDriver:
