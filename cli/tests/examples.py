@@ -429,7 +429,7 @@ CHANGES = [
     Example("replication-task change t1 --no-objective", "PATCH", "/v1/replication-tasks/t1", {"objective_s": None}),
     Example(
         "replication-task change t1 --include keep.tmp --exclude *.tmp --no-delete --most-deleted any "
-        "--bandwidth 10000000 --compress --retries 5 --retry-delay 60 --transport plain",
+        "--bandwidth 10000000 --compress --retries 5 --retry-delay 60 --transport plain --way changes",
         "PATCH",
         "/v1/replication-tasks/t1",
         {
@@ -441,6 +441,7 @@ CHANGES = [
             "retries": 5,
             "retry_delay_s": 60,
             "transport": "plain",
+            "way": "changes",
         },
     ),
     Example(

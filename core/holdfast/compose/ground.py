@@ -10,6 +10,7 @@ from holdfast.services.copies.directions import DirectionDocument
 from holdfast.services.copies.kept_documents import KeptCopyDocument, RetentionDocument
 from holdfast.services.copies.restore_openings import RestoreOpening
 from holdfast.services.copies.truth import TruthDocument
+from holdfast.services.copies.ways import ListingDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.groups.history import GroupHistories, GroupHistory
@@ -59,6 +60,7 @@ class Ground:
         self.copies = Intents(database, clock, "replica-copy", ReplicaCopy)
         self.restore_openings = Intents(database, clock, "restore-opening", RestoreOpening)
         self.truths = Intents(database, clock, "task-truth", TruthDocument)
+        self.listings = Intents(database, clock, "copied-listing", ListingDocument)
         self.retention = Intents(database, clock, "copy-retention", RetentionDocument)
         self.kept_copies = Intents(database, clock, "kept-copy", KeptCopyDocument)
         self.directions = Intents(database, clock, "copy-direction", DirectionDocument)

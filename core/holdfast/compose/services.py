@@ -10,6 +10,7 @@ from holdfast.services.copies.ages import CopyAges
 from holdfast.services.copies.directions import Directions
 from holdfast.services.copies.frozen import FrozenCopies
 from holdfast.services.copies.kept import KeptCopies
+from holdfast.services.copies.listings import Listings
 from holdfast.services.copies.previews import TaskPreviews
 from holdfast.services.copies.replica_changes import ReplicaChanges
 from holdfast.services.copies.replicas import Replicas
@@ -20,6 +21,7 @@ from holdfast.services.copies.schedules import TaskSchedules
 from holdfast.services.copies.tasks import Tasks
 from holdfast.services.copies.transports import Transports
 from holdfast.services.copies.truth import RunTruth
+from holdfast.services.copies.ways import CopyWays
 from holdfast.services.groups.checks import GroupChecks
 from holdfast.services.groups.drill_schedules import DrillSchedules
 from holdfast.services.groups.drills import Drills
@@ -146,6 +148,8 @@ class Services:
             kept.agents,
         )
         self.truth = RunTruth(ground.truths, kept.tasks, jobs, drivers, ground.events, clock)
+        listings = Listings(config.state_dir / "listings")
+        ways = CopyWays(ground.listings, kept.tasks, ground.runs, drivers, clock, listings, node=node)
         self.task_runs = TaskRuns(
             kept.tasks,
             ground.runs,
@@ -158,11 +162,12 @@ class Services:
             clock,
             config.run_dir,
             self.truth,
+            ways,
             self.transports,
             self.share_snapshots,
             node=node,
         )
-        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, self.shares, jobs, drivers)
+        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, ways, self.shares, jobs, drivers)
         self.task_schedules = TaskSchedules(
             kept.tasks,
             kept.schedules,

@@ -60,6 +60,7 @@ class Can(StrEnum):
     MIRROR_VOLUMES = "mirror.volumes"
     MIRROR_DETACH = "mirror.detach"
     COPY_AGENT = "copy.agent"
+    COPY_CHANGES = "copy.changes"
     TARGET_CHAP = "target.chap"
     TARGET_CLOSE = "target.close"
     TARGET_DISCOVERY = "target.discovery"

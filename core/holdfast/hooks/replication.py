@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from holdfast.hooks.base import Driver, Offer, hookspec
 from holdfast.hooks.copy_restore import RestoringDriver
-from holdfast.hooks.copying import CopyOptions, CopyPreview, Tls
+from holdfast.hooks.copying import CopyChanges, CopyOptions, CopyPreview, Tls
 from holdfast.values import Secret
 
 # --- data replication -----------------------------------------------------------------------------
@@ -63,6 +63,12 @@ class CopyRun:
     user: str
     password: Secret
     options: CopyOptions = field(default_factory=CopyOptions)
+    changes: CopyChanges | None = None
+    """All that may differ from the replica (`Can.COPY_CHANGES`); None: anything may.
+
+    `copy` and `verify` look at that, at the folders on the way to it and at the top, and at nothing else. The other
+    operations pass it over.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class CopyResult:
     """What a run did, as counted by the copier."""
 
     files_considered: int
+    """Entries of the source of whatever kind; of a run by changes those that it looks at."""
     files_sent: int
     files_deleted: int
     considered_bytes: int
@@ -150,6 +157,7 @@ class CopyDriver(RestoringDriver, Driver):
     async def verify(self, run: CopyRun, *, sample: tuple[str, ...]) -> tuple[str, ...]:
         """Compare both sides by checksum for the sampled relative paths, and by metadata for all, within `run.options`.
 
+        With `run.changes` metadata is compared of those names only; the sample may be of any.
         Returns what differs, one text for each path; empty when equal.
         """
 

@@ -108,10 +108,19 @@ class SnapshotRestore:
             raise RefusedError(text, reasons=[Reason("would-replace", text, remedy, "may_replace")])
 
     async def _restore(self, job: JobContext) -> None:
-        report = await self._work(job, is_preview=False)
+        # Before and after: a copy may come in meanwhile, and its note says nothing of what is restored after it.
+        await self._distrust_replicas()
+        try:
+            report = await self._work(job, is_preview=False)
+        finally:
+            await self._distrust_replicas()
         job.result = _shown(report)
         done = report.counts[Action.CREATE] + report.counts[Action.REPLACE]
         await job.log(f"restored {done} names, {report.copied_bytes} bytes")
+
+    async def _distrust_replicas(self) -> None:
+        if self._drivers.has("copy"):
+            await self._drivers.copy().distrust_replicas()
 
     async def _work(self, job: JobContext, *, is_preview: bool) -> Report:
         await self._mount(job)  # after a reboot between the steps the mount is gone
