@@ -69,6 +69,9 @@ from holdfast.services.targets.watch import TargetWatch
 from holdfast.services.volumes.growth import VolumeGrowth
 from holdfast.services.volumes.labels import VolumeLabels
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
+from holdfast.services.worm.keeper import WormKeeper
+from holdfast.services.worm.retention import WormRetention
 
 
 class Services:
@@ -82,7 +85,20 @@ class Services:
         self.pools = Pools(kept.pools, jobs, drivers, dependents)
         self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
         self.thin_pools = ThinPools(kept.pools, jobs, drivers)
-        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
+        self.worm_guard = WormGuard(kept.volumes, drivers, clock, config.mount_dir)
+        self.worm_keeper = WormKeeper(kept.volumes, self.worm_guard, jobs, clock, config.mount_dir)
+        self.worm_retention = WormRetention(kept.volumes, self.worm_keeper, self.worm_guard, jobs, clock)
+        self.volumes = Volumes(
+            kept.volumes,
+            jobs,
+            drivers,
+            dependents,
+            self.thin_pools,
+            hooks,
+            config.mount_dir,
+            self.worm_guard,
+            self.worm_keeper,
+        )
         self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)
         self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
         self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
@@ -99,7 +115,15 @@ class Services:
             "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, hooks
         )
         offers = (self.smb_offers, self.nfs_offers)
-        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, offers)
+        self.snapshot_side = SnapshotSide(
+            ground,
+            self.snapshots,
+            rates,
+            self.volumes,
+            self.shares,
+            self.worm_guard,
+            (*offers, self.worm_keeper),
+        )
 
         async def hold_clients(share: str) -> None:
             for each in offers:
@@ -117,6 +141,7 @@ class Services:
             self.transports,
             clock,
             hold_clients,
+            self.worm_guard,
         )
         self.replica_changes = ReplicaChanges(
             kept.agents, kept.replicas, kept.tasks, secrets, self.replicas, jobs, partner, clock
@@ -183,6 +208,7 @@ class Services:
             dependents,
             clock,
             self.transports,
+            self.worm_guard,
             replication_address=config.peer.replication_address,
         )
         self.frozen = FrozenCopies(kept.replicas, self.shares, self.snapshots, drivers, config.run_dir)
@@ -250,7 +276,7 @@ class Services:
             clock,
             node=node,
         )
-        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner)
+        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner, self.worm_guard)
         self.mirrors = Mirrors(
             kept.mirrors,
             kept.volumes,
@@ -263,6 +289,7 @@ class Services:
             self.split_brains,
             self.verify,
             self.modes,
+            self.worm_guard,
             node=node,
         )
         self.link = MirrorLink(
@@ -393,6 +420,7 @@ class Services:
             pools=self.pools,
             thin_pools=self.thin_pools,
             volumes=self.volumes,
+            worm=self.worm_keeper,
             snapshots=self.snapshot_side.mounts,
             replicas=self.replicas,
             share_accounts=self.share_accounts,
