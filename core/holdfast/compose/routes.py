@@ -32,6 +32,7 @@ from holdfast.api import (
     task_verification,
     tasks,
     volumes,
+    worm,
 )
 from holdfast.compose.ground import Ground
 from holdfast.compose.services import Services
@@ -45,6 +46,7 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
         *pools.routes(services.pools, services.disk_healths),
         *pool_upkeep.routes(services.pool_disks, services.pool_names, services.thin_pools, services.pool_reports),
         *volumes.routes(services.volumes, services.volume_growth, services.volume_labels, services.modes),
+        *worm.routes(services.worm_retention),
         *snapshots.routes(
             services.snapshots,
             services.snapshot_side.mounts,

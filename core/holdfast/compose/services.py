@@ -76,6 +76,9 @@ from holdfast.services.targets.watch import TargetWatch
 from holdfast.services.volumes.growth import VolumeGrowth
 from holdfast.services.volumes.labels import VolumeLabels
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
+from holdfast.services.worm.keeper import WormKeeper
+from holdfast.services.worm.retention import WormRetention
 
 
 class Services:
@@ -90,7 +93,20 @@ class Services:
         self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
         self.disk_healths = DiskHealths(ground.disk_records, drivers, ground.events, ground.clock)
         self.thin_pools = ThinPools(kept.pools, jobs, drivers)
-        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
+        self.worm_guard = WormGuard(kept.volumes, drivers, clock, config.mount_dir)
+        self.worm_keeper = WormKeeper(kept.volumes, self.worm_guard, jobs, clock, config.mount_dir)
+        self.worm_retention = WormRetention(kept.volumes, self.worm_keeper, self.worm_guard, jobs, clock)
+        self.volumes = Volumes(
+            kept.volumes,
+            jobs,
+            drivers,
+            dependents,
+            self.thin_pools,
+            hooks,
+            config.mount_dir,
+            self.worm_guard,
+            self.worm_keeper,
+        )
         self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)
         self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
         self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
@@ -112,8 +128,10 @@ class Services:
         )
         offers = (self.smb_offers, self.nfs_offers)
         # Shares let go of their snapshots before these are unmounted.
-        users = (*offers, self.share_snapshots)
-        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, users)
+        users = (*offers, self.share_snapshots, self.worm_keeper)
+        self.snapshot_side = SnapshotSide(
+            ground, self.snapshots, rates, self.volumes, self.shares, self.worm_guard, users
+        )
 
         async def hold_clients(share: str) -> None:
             for each in offers:
@@ -131,6 +149,7 @@ class Services:
             self.transports,
             clock,
             hold_clients,
+            self.worm_guard,
         )
         self.replica_changes = ReplicaChanges(
             kept.agents, kept.replicas, kept.tasks, secrets, self.replicas, jobs, partner, clock
@@ -201,6 +220,7 @@ class Services:
             dependents,
             clock,
             self.transports,
+            self.worm_guard,
             replication_address=config.peer.replication_address,
         )
         self.frozen = FrozenCopies(kept.replicas, self.shares, self.snapshots, drivers, config.run_dir)
@@ -269,7 +289,7 @@ class Services:
             clock,
             node=node,
         )
-        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner)
+        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner, self.worm_guard)
         self.mirrors = Mirrors(
             kept.mirrors,
             kept.volumes,
@@ -282,6 +302,7 @@ class Services:
             self.split_brains,
             self.verify,
             self.modes,
+            self.worm_guard,
             node=node,
         )
         self.link = MirrorLink(
@@ -439,6 +460,7 @@ class Services:
             pools=self.pools,
             thin_pools=self.thin_pools,
             volumes=self.volumes,
+            worm=self.worm_keeper,
             snapshots=self.snapshot_side.mounts,
             replicas=self.replicas,
             share_accounts=self.share_accounts,

@@ -18,6 +18,7 @@ from holdfast.services.snapshots.views import FillRates
 from holdfast.services.snapshots.watch import SnapshotWatch
 from holdfast.services.volumes.mount_users import MountUser
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
 
 
 def make_snapshots(ground: Ground, rates: FillRates, thin_pools: ThinPools) -> Snapshots:
@@ -46,6 +47,7 @@ class SnapshotSide:
         rates: FillRates,
         volumes: Volumes,
         shares: Shares,
+        guard: WormGuard,
         users: Sequence[MountUser],
     ) -> None:
         kept, jobs, drivers, clock = ground.documents, ground.jobs, ground.drivers, ground.clock
@@ -63,7 +65,7 @@ class SnapshotSide:
             users,
         )
         self.clones = SnapshotClone(kept.volumes, volumes, snapshots, jobs, drivers, ground.hooks)
-        self.restores = SnapshotRestore(volumes, shares, snapshots, jobs, drivers, ground.config.run_dir)
+        self.restores = SnapshotRestore(volumes, shares, snapshots, jobs, drivers, guard, ground.config.run_dir)
         self.taking = SnapshotTaking(
             kept.volumes, kept.snapshots, kept.snapshot_schedules, snapshots, jobs, drivers, ground.events, clock
         )

@@ -65,6 +65,8 @@ class VolumeDocument:
     file_bytes: int | None = None  # of the file that is the logical unit
     is_thin: bool = False
     file_system: FileSystem = FileSystem.XFS
+    worm_retention_s: int | None = None
+    """It is write once, and each of its files is retained so long."""
 
     @property
     def has_file_system(self) -> bool:

@@ -36,6 +36,7 @@ from holdfast.services.snapshots.mounts import SnapshotMounts
 from holdfast.services.targets.discovery import Discovery
 from holdfast.services.targets.jobs import TargetJobs
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.keeper import WormKeeper
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 
@@ -53,6 +54,7 @@ class Reconciler:
         pools: Pools,
         thin_pools: ThinPools,
         volumes: Volumes,
+        worm: WormKeeper,
         snapshots: SnapshotMounts,
         replicas: Replicas,
         share_accounts: ShareAccounts,
@@ -78,6 +80,7 @@ class Reconciler:
         self._pools = pools
         self._thin_pools = thin_pools
         self._volumes = volumes
+        self._worm = worm
         self._snapshots = snapshots
         self._replicas = replicas
         self._share_accounts = share_accounts
@@ -110,6 +113,7 @@ class Reconciler:
             await self._try(drift, "pools", self._pools.activate)
             await self._try(drift, "thin pools", self._thin_pools.look_after_all)
             await self._try(drift, "file systems", self._mount)
+            await self._try(drift, "write once", self._watch_worm)
             await self._try(drift, "snapshots", self._mount_snapshots)
         if self._drivers.has("copy"):
             await self._try(drift, "agent", self._replicas.apply)
@@ -162,6 +166,10 @@ class Reconciler:
     async def _mount(self) -> None:
         failed = await self._volumes.mount_all()
         if failed:
+            raise HoldfastError("; ".join(failed))
+
+    async def _watch_worm(self) -> None:
+        if failed := await self._worm.look_after():
             raise HoldfastError("; ".join(failed))
 
     async def _mount_snapshots(self) -> None:

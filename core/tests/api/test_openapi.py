@@ -39,6 +39,7 @@ from holdfast.api import (
     task_verification,
     tasks,
     volumes,
+    worm,
 )
 from holdfast.api.routes import Route, job_document
 from holdfast.loading.judging import Loaded
@@ -102,6 +103,7 @@ from holdfast.services.targets.targets import Targets
 from holdfast.services.volumes.growth import VolumeGrowth
 from holdfast.services.volumes.labels import VolumeLabels
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.retention import WormRetention
 from holdfast.store.jobs import JobRecord, JobState
 
 T = TypeVar("T")
@@ -153,6 +155,7 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
     ),
     snapshot_schedules: snapshot_schedules.routes(idle(SnapshotSchedules), idle(SnapshotWatch)),
     volumes: volumes.routes(idle(Volumes), idle(VolumeGrowth), idle(VolumeLabels), idle(ReplicationModes)),
+    worm: worm.routes(idle(WormRetention)),
 }
 ROUTES = tuple(route for routes in NOUNS.values() for route in routes)
 

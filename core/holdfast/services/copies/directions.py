@@ -231,6 +231,7 @@ class Directions:
                 )
                 remedy = f"see what with preview-restore; repeat the call with ?confirm={share}"
                 raise RefusedError(text, reasons=[Reason("confirm", text, remedy, "confirm")])
+            await self._partner.call("restore.agent", {"share": share})
 
         if validate_only:
             await check()

@@ -1,7 +1,6 @@
 """Runs of data replication tasks, and their log (S20 to S26).
 
-A run: snapshot → mount read-only → copy → verify → unmount → remove the snapshot. Whatever fails, and wherever the
-daemon is killed, the snapshot goes away and the log says how the run ended.
+A run: snapshot → mount → copy → verify → unmount → remove the snapshot, whatever fails and wherever the daemon is killed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ LONGEST_RUN_S = 7 * 24 * 3600.0
 TIDY_EVERY_S = 3600.0
 
 Guard = Callable[[str, str], Awaitable[None]]
-"""Called with a task and its share; raises where a run must not begin."""
+"""Called with a task and its share; raises where a run must not begin. They are asked in order."""
 
 
 class TaskRuns:
@@ -88,7 +87,6 @@ class TaskRuns:
         )
         self.thawing_steps = (Step("unmount", self._unmount), Step("remove the snapshot", self._remove_snapshot))
         self.guards: list[Guard] = []
-        """Asked, in order, whether a run may begin."""
         jobs.define(
             JobDefinition(
                 "replication-task.run",

@@ -12,6 +12,7 @@ from holdfast.planning.mirror_alerts import MirrorFacts, alerts
 from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.planning.schedules import Schedule
 from holdfast.planning.schedules import check as check_schedule
+from holdfast.planning.write_once import Act
 from holdfast.services.dependents import Dependent, Dependents, refuse_destination, refuse_if_used
 from holdfast.services.documents import FirstSyncRecord, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
@@ -25,6 +26,7 @@ from holdfast.services.mirrors.verify import MirrorVerify
 from holdfast.services.mirrors.wanted import FirstSync, MirrorWanted
 from holdfast.services.partner import PartnerLink
 from holdfast.services.volumes.file_io import refuse_chosen
+from holdfast.services.worm.guard import WormGuard
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain
 
@@ -84,6 +86,7 @@ class Mirrors:
         split_brains: SplitBrains,
         verify: MirrorVerify,
         modes: ReplicationModes,
+        guard: WormGuard,
         *,
         node: str,
     ) -> None:
@@ -98,6 +101,7 @@ class Mirrors:
         self._split_brains = split_brains
         self._verify = verify
         self._modes = modes
+        self._guard = guard
         self._node = node
 
     async def list(self) -> tuple[MirrorView, ...]:
@@ -191,6 +195,7 @@ class Mirrors:
             field = Reason("unknown-volume", reason.message, "name a volume of this node", "volumes")
             raise InvalidError(reason.message, reasons=[field]) from reason
         refuse_destination(document)
+        await self._guard.refuse(document, Act.MIRROR, "volumes")
         if document.is_torn:
             text = f"the volume {name} is a copy that never was complete"
             raise RefusedError(text, reasons=[Reason("torn", text, "mirror the side that has the data", "volumes")])
