@@ -1,6 +1,6 @@
 """Runs of data replication tasks, and their log (S20 to S26).
 
-A run: snapshot → mount → copy → verify → unmount → remove the snapshot, whatever fails and wherever the daemon is killed.
+A run: snapshot → mount → copy → verify → unmount → remove the snapshot, whatever fails and whenever it is killed.
 """
 
 from __future__ import annotations
