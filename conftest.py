@@ -54,6 +54,7 @@ COSTLY_S = {
     "tests/composed/test_chosen_destinations.py": 6,
     "tests/composed/test_copy_ages.py": 7,
     "tests/composed/test_directions.py": 6,
+    "tests/composed/test_disk_health.py": 4,
     "tests/composed/test_documents_are_tagged.py": 8,
     "tests/composed/test_explanation.py": 5,
     "tests/composed/test_file_io.py": 18,
@@ -82,6 +83,7 @@ COSTLY_S = {
     "tests/composed/test_task_rules.py": 7,
     "tests/composed/test_task_schedules.py": 9,
     "tests/composed/test_the_main_job.py": 8,
+    "tests/composed/test_thin_snapshots.py": 10,
     "tests/contracts/test_copy_contract.py": 6,
     "tests/contracts/test_copy_contract_bites.py": 8,
     "tests/contracts/test_mirror_contract.py": 3,
@@ -89,6 +91,7 @@ COSTLY_S = {
     "tests/contracts/test_restore_contract.py": 5,
     "tests/contracts/test_restore_contract_bites.py": 6,
     "tests/contracts/test_share_contract_bites.py": 2,
+    "tests/contracts/test_thin_snapshot_contract_bites.py": 2,
     "tests/contracts/test_volume_contract_bites.py": 5,
 }
 """Seconds that a module takes while others run beside it, of those that take more than one."""

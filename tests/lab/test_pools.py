@@ -198,6 +198,7 @@ def test_disks_bring_their_volumes_to_a_node_that_does_not_know_them(bed: Bed) -
 # A disk of SCSI in a target's loopback (Documentation/target): it answers as real ones do.
 LOOPBACK = """
 modprobe -a target_core_mod target_core_file tcm_loop
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 core=/sys/kernel/config/target/core/rd_mcp_0/ram there=/sys/kernel/config/target/loopback/naa.6001405000000001/tpgt_1
 mkdir -p $core && echo rd_pages=8192 > $core/control && echo 1 > $core/enable
 mkdir -p $there/lun/lun_0 && echo naa.6001405000000002 > $there/nexus && ln -s $core $there/lun/lun_0/x

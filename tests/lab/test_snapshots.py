@@ -252,7 +252,7 @@ def thin_bed(made: Bed, lab_bed: Lab) -> Iterator[Bed]:
         api.change("DELETE", f"/v1/volumes/thin/snapshot-schedules/{schedule['name']}")
     for snapshot in api.items("/v1/snapshots"):
         api.change("DELETE", f"{THIN_ONES}/{snapshot['name']}?confirm={snapshot['name']}")
-    api.change("DELETE", "/v1/shares/thin?confirm=thin")
+    api.change("DELETE", "/v1/shares/thin")
     api.change("DELETE", "/v1/volumes/thin?confirm=thin")
     api.change("DELETE", "/v1/pools/main/thin")
 
