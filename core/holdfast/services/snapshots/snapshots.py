@@ -282,10 +282,8 @@ class Snapshots:
             await self._unmake(job)
 
     async def _extend(self, job: JobContext) -> None:
-        given = job.parameters
-        made = await self._drivers.volume().grow_snapshot(
-            given["pool"], given["volume"], given["name"], given["reserve_bytes"]
-        )
+        keys = ("pool", "volume", "name", "reserve_bytes")
+        made = await self._drivers.volume().grow_snapshot(*(job.parameters[key] for key in keys))
         job.result = {"reserve_bytes": made.reserve_bytes}
 
     async def _record_change(self, job: JobContext) -> None:
