@@ -66,10 +66,12 @@ def start(layout: Layout, topology: Topology, node: NodeSpec, modules: Path) -> 
 def set_niceness(machine: Process, niceness: int) -> None:
     """Weigh a machine against whatever else runs here, as nice(1) weighs processes of one session (sched(7)).
 
+    linux.uml begins a session of its own some moments after its start: a node that boots is weighed when it has booted.
     Where the kernel does not group processes by session, or keeps that to itself, it changes nothing.
     """
-    with suppress(OSError):
-        Path(f"/proc/{machine.pid}/autogroup").write_text(f"{niceness}")
+    for process in (machine, *machine.descendants()):
+        with suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text(f"{niceness}")
 
 
 def _command_line(layout: Layout, topology: Topology, node: NodeSpec, settings: Path) -> list[str]:

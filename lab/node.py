@@ -61,8 +61,7 @@ class Node:
             raise LabError(f"node {self.name} is running already")
         # What a reset left of the process group would hold the taps.
         self.cut()
-        started = machine.start(self._layout, self._topology, self.spec, kernel.prepare_modules())
-        machine.set_niceness(started, self._niceness)
+        machine.start(self._layout, self._topology, self.spec, kernel.prepare_modules())
 
     def set_niceness(self, niceness: int) -> None:
         """Weigh the node against other labs on the processors, from -20 (has most) to 19; holds across boots."""
@@ -79,6 +78,8 @@ class Node:
                 tail = self._layout.console(self.name).read_text(errors="replace")[-1500:]
                 raise LabError(f"node {self.name} did not boot; its console ends with:\n{tail}")
             time.sleep(0.02)
+        if self._niceness:
+            self.set_niceness(self._niceness)
 
     def wait_off(self, timeout_s: float) -> bool:
         """Wait until the node has no power (it reset itself); False if it still has."""

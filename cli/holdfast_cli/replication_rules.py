@@ -59,6 +59,9 @@ def rules(function: Command) -> Command:
     @click.option("--window-time-zone", "windows_time_zone", metavar="ZONE", help="Of --window; UTC without it.")
     @click.option("--retries", type=int, help="How often a run tries again when the line was cut.")
     @click.option("--retry-delay", "retry_delay_s", type=int, metavar="SECONDS", help="Before the first of them.")
+    @click.option(
+        "--way", type=click.Choice(["auto", "walk", "changes"]), help="Walk everything, or look at what changed."
+    )
     @functools.wraps(function)
     def command(*positional: Any, **given: Any) -> None:
         taken = {name: given.pop(name) for name in _TAKEN}
@@ -69,7 +72,7 @@ def rules(function: Command) -> Command:
 
 _TAKEN = (
     *("transport", "certificate_file", "included", "excluded", "is_deleting", "most_deleted", "bandwidth"),
-    *("is_compressed", "windows", "windows_time_zone", "retries", "retry_delay_s"),
+    *("is_compressed", "windows", "windows_time_zone", "retries", "retry_delay_s", "way"),
 )
 
 

@@ -61,6 +61,7 @@ READS = [
     _get("volume list", "/v1/volumes"),
     _get("volume show v1", "/v1/volumes/v1"),
     _get("volume destinations v1", "/v1/volumes/v1/destinations"),
+    _get("volume worm v1", "/v1/volumes/v1/worm"),
     _get("snapshot list", "/v1/snapshots"),
     _get("snapshot list --volume v1", "/v1/snapshots", volume="v1"),
     _get("snapshot show v1 s1", "/v1/snapshots/v1/s1"),
@@ -193,6 +194,18 @@ CHANGES = [
         kind="nas",
         file_system="ext4",
     ),
+    _post(
+        "volume create v5 --pool tank --size 1GiB --kind nas --worm-days 30",
+        "/v1/volumes",
+        name="v5",
+        pool="tank",
+        size_bytes=2**30,
+        kind="nas",
+        worm_retention_s=30 * 86400,
+    ),
+    _put("volume set-worm v5 --days 60", "/v1/volumes/v5/worm", retention_s=60 * 86400),
+    _put("volume set-worm v5 --off", "/v1/volumes/v5/worm", retention_s=None),
+    _post("volume walk-worm v5", "/v1/volumes/v5/worm/walk"),
     _put("volume set-label v1 Büro", "/v1/volumes/v1/label", label="Büro"),
     _post(
         "volume create v1 --pool tank --size 1GiB --kind iscsi --label Büro",
@@ -287,7 +300,7 @@ CHANGES = [
     _post("share create docs --volume v1 --path a/b", "/v1/shares", name="docs", volume="v1", path="a/b"),
     _delete("share delete docs", "/v1/shares/docs"),
     _put(
-        "share offer-smb docs --read bert --write anna --write-group team --hidden",
+        "share offer-smb docs --read bert --write anna --write-group team --hidden --snapshots",
         "/v1/shares/docs/smb",
         read_users=["bert"],
         read_groups=[],
@@ -295,6 +308,7 @@ CHANGES = [
         write_groups=["team"],
         is_read_only=False,
         is_hidden=True,
+        shows_snapshots=True,
     ),
     _delete("share withdraw-smb docs", "/v1/shares/docs/smb"),
     _delete("share withdraw-smb docs --confirm docs", "/v1/shares/docs/smb", confirm="docs"),
@@ -306,6 +320,7 @@ CHANGES = [
             {"network": "10.0.1.7", "is_read_only": True, "squash": "all"},
         ],
         is_read_only=False,
+        shows_snapshots=False,
     ),
     _delete("share withdraw-nfs docs", "/v1/shares/docs/nfs"),
     _post(
@@ -427,7 +442,7 @@ CHANGES = [
     Example("replication-task change t1 --no-objective", "PATCH", "/v1/replication-tasks/t1", {"objective_s": None}),
     Example(
         "replication-task change t1 --include keep.tmp --exclude *.tmp --no-delete --most-deleted any "
-        "--bandwidth 10000000 --compress --retries 5 --retry-delay 60 --transport plain",
+        "--bandwidth 10000000 --compress --retries 5 --retry-delay 60 --transport plain --way changes",
         "PATCH",
         "/v1/replication-tasks/t1",
         {
@@ -439,6 +454,7 @@ CHANGES = [
             "retries": 5,
             "retry_delay_s": 60,
             "transport": "plain",
+            "way": "changes",
         },
     ),
     Example(
@@ -526,6 +542,27 @@ CHANGES = [
     _post("mirror verify m1", "/v1/mirrors/m1/verify"),
     _post("volume grow v1 --size 2GiB", "/v1/volumes/v1/grow", size_bytes=2**31),
     _post("mirror grow m1 --volume v1 --size 2GiB", "/v1/mirrors/m1/grow", volume="v1", size_bytes=2**31),
+    _post(
+        "mirror add-volume m1 v2 --first-sync full",
+        "/v1/mirrors/m1/add-volume",
+        volume="v2",
+        first_sync="full",
+    ),
+    _post(
+        "mirror add-volume m1 v2 --first-sync zero --destination w2 --zero-limit 200MiB",
+        "/v1/mirrors/m1/add-volume",
+        volume="v2",
+        first_sync="zero",
+        destination_volume="w2",
+        zero_limit_bytes_s=200 * 2**20,
+    ),
+    Example(
+        "mirror remove-volume m1 v2 --confirm v2",
+        "POST",
+        "/v1/mirrors/m1/remove-volume",
+        {"volume": "v2"},
+        {"confirm": "v2"},
+    ),
     _post(
         "mirror replace-disk m1 --volume v1 --pool spare --remove-old",
         "/v1/mirrors/m1/replace-disk",

@@ -75,6 +75,8 @@ async def serve(system: System) -> AsyncIterator[None]:
                     services.kept_copies.forever,
                     services.snapshot_side.schedules.forever,
                     services.snapshot_side.watch.forever,
+                    services.disk_healths.forever,
+                    services.worm_keeper.forever,
                 )
                 watching += [tasks.create_task(each()) for each in resident]
                 watching.append(tasks.create_task(services.task_runs.tidy(system.config.run_log_days)))

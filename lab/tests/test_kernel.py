@@ -139,9 +139,10 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == made_at
 
 
-# What is written to a pipe is a frame. Prints: signals that told of one that came while the node slept, and whether at
-# once; how many were found by a look that ended just before there was one; the signal that stopped a process which ran
-# on while a frame came: SIGALRM, or SIGSTOP if nobody stopped it for that.
+# What is written to a pipe is a frame. Prints: signals that asked to look again after each of three looks that found
+# nothing; signals that told of a frame that came while the node slept, and whether at once; how many were found by a
+# look that ended just before there was one; how many devices were told of by one look, of two that had a frame; the
+# signal that stopped a process which ran on while a frame came: SIGALRM, or SIGSTOP if nobody stopped it for that.
 FRAMES = """
 import ctypes, os, select, signal, sys, threading, time
 
@@ -164,7 +165,13 @@ devices.register(reader, select.EPOLLIN | select.EPOLLET)
 told = []
 signal.signal(signal.SIGIO, lambda number, frame: told.append(number))
 signal.signal(signal.SIGALRM, lambda number, frame: None)
-look(0)
+again = []
+for _ in range(3):
+    told.clear()
+    look(0)
+    time.sleep(0.02)
+    again.append(len(told))
+told.clear()
 nothing = ctypes.create_string_buffer(128)
 signal.setitimer(signal.ITIMER_REAL, 0.4)
 later(0.05, lambda: os.write(writer, b"1"))
@@ -178,6 +185,14 @@ look(0)
 later(0.08, lambda: os.write(writer, b"2"))
 found = look(50)
 look(100)
+
+other_reader, other_writer = os.pipe()
+devices.register(other_reader, select.EPOLLIN | select.EPOLLET)
+os.write(writer, b"2")
+os.write(other_writer, b"2")
+at_once = look(0)
+while look(0):
+    pass
 
 child = os.fork()
 if child == 0:
@@ -196,20 +211,20 @@ try:
     by = signal.Signals(os.WSTOPSIG(status.value)).name
 finally:
     os.kill(child, signal.SIGKILL)
-print(*sleeper, found, by)
+print(*again, *sleeper, found, at_once, by)
 """
 
 
 def frames(**environment: str) -> list[str]:
-    """What became of three frames."""
+    """What became of them."""
     argv = [sys.executable, "-S", "-c", FRAMES]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20, check=True)
     return done.stdout.split()
 
 
 def test_what_a_frame_wakes_runs_at_once(tmp_path: Path) -> None:
-    assert frames(LD_PRELOAD=str(prepare_library(tmp_path))) == ["1", "True", "1", "SIGALRM"]
+    assert frames(LD_PRELOAD=str(prepare_library(tmp_path))) == ["1", "1", "0", "1", "True", "1", "1", "SIGALRM"]
 
 
 def test_without_it_a_frame_waits() -> None:
-    assert frames() == ["0", "False", "0", "SIGSTOP"]
+    assert frames() == ["0", "0", "0", "0", "False", "0", "2", "SIGSTOP"]

@@ -23,11 +23,14 @@ AGENT = {"address": "127.0.0.1", "port": 8873}
 WITHIN_S = 10.0
 
 
-async def make_task(a: Appliance, **more: Any) -> Path:
+async def make_task(a: Appliance, *, is_thin: bool = False, **more: Any) -> Path:
     """A task that copies one share to another; the directory of its source."""
     await a.change("POST", "/v1/pools", {"name": "main", "disks": ["/dev/memory-1"]})
+    if is_thin:
+        await a.change("PUT", "/v1/pools/main/thin", {"size_bytes": 256 * MIB})
     for name in ("docs", "copy"):
-        await a.change("POST", "/v1/volumes", {"pool": "main", "name": name, "size_bytes": 64 * MIB, "kind": "nas"})
+        volume = {"pool": "main", "name": name, "size_bytes": 64 * MIB, "kind": "nas", "is_thin": is_thin}
+        await a.change("POST", "/v1/volumes", volume)
         await a.change("POST", "/v1/shares", {"name": name, "volume": name, "path": "x"})
     await a.change("PUT", "/v1/agent", {"is_enabled": True, **AGENT})
     login = {"user": "copier", "password": "secret enough"}

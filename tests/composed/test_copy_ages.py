@@ -231,7 +231,9 @@ async def test_the_log_tells_of_each_run_what_and_how_much_and_is_filtered_and_p
     await some_runs(a, node, monkeypatch)
     skipped, failed, ok = await a.items(RUNS)
     assert [run["action"] for run in (ok, failed, skipped)] == ["finished", "finished", "skipped"]
-    assert set(ok["counts"]) == set(COUNTS)
+    assert set(ok["counts"]) == set(COUNTS) - {"files_changed", "comparing_ms"}, "those are of runs by changes"
+    assert [run["way"] for run in (ok, failed, skipped)] == ["walk", "walk", None]
+    assert ok["way_reason"] == "everything is walked: no good run has left a listing to compare with"
     assert ok["counts"]["files_sent"] == 1
     assert ok["duration_s"] * 1000 >= ok["counts"]["copying_ms"] - 1
     assert (skipped["duration_s"], skipped["speed_bytes_s"], failed["speed_bytes_s"]) == (None, None, None)

@@ -53,8 +53,8 @@ async def test_a_pool_gets_a_disk_and_gives_one_back(a: Appliance) -> None:
     job = await a.change("POST", "/v1/pools/main/remove-disk", {"disk": ONE})
     assert job["result"]["disks"] == [TWO]
     assert [step["name"] for step in job["steps"]] == ["move", "take out", "record"]
-    assert (await a.items("/v1/disks"))[0] | {"faults": []} == {
-        **{"path": ONE, "size_bytes": 4096 * MIB, "signatures": [], "used_by": None, "faults": []}
+    assert (await a.items("/v1/disks"))[0] | {"faults": [], "health": None} == {
+        **{"health": None, "path": ONE, "size_bytes": 4096 * MIB, "signatures": [], "used_by": None, "faults": []}
     }
     # What was recorded follows, so that the pool is known when it is asked for again.
     await a.change("POST", "/v1/pools", {"name": "main", "disks": [TWO]})

@@ -59,7 +59,7 @@ async def test_a_file_that_is_spoilt_on_the_destination_is_found_by_a_full_verif
     pair_of: tuple[Appliance, Appliance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = pair_of
-    monkeypatch.setattr("holdfast.services.copies.runs.SAMPLED_FILES", 0)
+    monkeypatch.setattr("holdfast.services.copies.listings.SAMPLED_FILES", 0)
     spoil(home(b) / "letters/two")
     assert (await run(a))["result"]["files_verified"] == 0
     assert (await a.get(VERIFICATION))["last"] is None
@@ -124,7 +124,7 @@ async def test_every_so_many_days_a_run_compares_every_file(
     aging: tuple[Appliance, MortalNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, node = aging
-    monkeypatch.setattr("holdfast.services.copies.runs.SAMPLED_FILES", 1)
+    monkeypatch.setattr("holdfast.services.copies.listings.SAMPLED_FILES", 1)
     for body in ({"every_days": 0}, {"every_days": 367}, {"every_days": "7"}, {}):
         with pytest.raises(Refused, match="every_days"):
             await a.change("PUT", VERIFICATION, body)

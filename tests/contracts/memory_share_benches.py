@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.hooks.share import NfsDriver, SmbDriver
+from holdfast.hooks.share import NfsDriver, ShownSnapshot, SmbDriver
 from holdfast.testing.memory_share import READ, WRITE, MemoryNfs, MemorySession, MemoryShares, MemorySmb
 from holdfast.testing.share import PASSWORD, USER, Bench, Held, accounts
 
@@ -38,6 +38,25 @@ class _Bench(Bench[D]):
 
     def connect(self, share: str) -> MemorySession | None:
         raise AssertionError("override this")
+
+    def open_snapshot(self, share: str, snapshot: ShownSnapshot, *, for_writing: bool = False) -> bool:
+        user = USER if isinstance(self.driver, SmbDriver) else None
+        return self.shares.open_snapshot(share, HOST, user, snapshot.name, for_writing=for_writing)
+
+    async def may_read_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        if is_open := self.open_snapshot(share, snapshot):
+            self.shares.open_in.pop()
+        return is_open
+
+    async def may_write_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        return self.open_snapshot(share, snapshot, for_writing=True)
+
+    async def hold_snapshot(self, share: str, snapshot: ShownSnapshot) -> Held:
+        assert self.open_snapshot(share, snapshot)
+        return HeldInMemory(MemorySession(share, HOST, None, is_writing=False, right=READ))
+
+    async def is_in_use(self, snapshot: ShownSnapshot) -> bool:
+        return snapshot in self.shares.open_in
 
     async def may_read(self, share: str) -> bool:
         return self._may(share, READ)

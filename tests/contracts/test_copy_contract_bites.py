@@ -23,6 +23,7 @@ from holdfast.hooks.replication import (
 from holdfast.testing.copy import CopyContract, open_bench
 from holdfast.testing.memory_copy import Count, MemoryCopyDriver
 from holdfast.testing.trees import Entry, acl, differences, make_tree, read_tree
+from tests.contracts.copy_changes_faults import FAULTS_OF_LISTS
 
 Progress = Callable[[CopyProgress], None]
 
@@ -608,6 +609,7 @@ FAULTS: dict[type[MemoryCopyDriver], str] = {
     ClaimsToRun: "test_a_stopped_agent_accepts_nothing",
     StopsOnlyOnce: "test_a_stopped_agent_accepts_nothing",
     BrowsesNothing: "test_an_agent_offers_exactly_its_replicas",
+    **FAULTS_OF_LISTS,
 }
 
 

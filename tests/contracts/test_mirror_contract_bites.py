@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ class OutdatesAPrimary(MemoryMirrors):
 
 
 class Forces(MemoryMirrors):
-    async def promote(self, name: str) -> None:
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
         self.node.side(name).role = Role.PRIMARY
         self.node.side(name).tell()
 
@@ -51,18 +51,18 @@ class Forces(MemoryMirrors):
 class TrustsNobodyListening(MemoryMirrors):
     """A handler that says yes when it cannot ask."""
 
-    async def promote(self, name: str) -> None:
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
         side = self.node.side(name)
         if side.node.arbiter is None and all(v.disk is DiskState.UP_TO_DATE for v in side.volumes.values()):
             for volume in side.volumes.values():
                 volume.set_peer_disk(DiskState.OUTDATED)
-        await super().promote(name)
+        await super().promote(name, numbers=numbers)
 
 
 class PromotesAgainstAnActivePeer(MemoryMirrors):
-    async def promote(self, name: str) -> None:
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
         try:
-            await super().promote(name)
+            await super().promote(name, numbers=numbers)
         except HoldfastError:
             if self.node.arbiter is None:
                 raise
@@ -363,6 +363,69 @@ class SendsTheNewPart(MemoryMirrors):
         return await super().grow(name, new_part_is_zero=False)
 
 
+class AddsNothing(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        if side := self.node.sides.get(spec.name):
+            spec = replace(spec, volumes=tuple(v for v in spec.volumes if v.number in side.volumes))
+        return await super().attach(spec)
+
+
+class AddsItFresh(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        side = self.node.sides.get(spec.name)
+        for volume in spec.volumes:
+            if side is not None and volume.number not in side.volumes:
+                self._media(volume.device).create_metadata()
+        return await super().attach(spec)
+
+
+class PromotesWhatItAdds(MemoryMirrors):
+    async def attach(self, spec: MirrorSpec) -> MirrorStatus:
+        status = await super().attach(spec)
+        self.node.side(spec.name).held_back.clear()
+        return status
+
+
+class PromotesAll(MemoryMirrors):
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
+        await super().promote(name)
+
+
+class PromotesWhatThereIs(MemoryMirrors):
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
+        there = self.node.side(name).volumes
+        await super().promote(name, numbers=None if numbers is None else set(numbers) & set(there))
+
+
+class TakesNothingOut(MemoryMirrors):
+    async def take_out(self, name: str, number: int) -> None:
+        self.node.side(name)
+
+
+class TakesAllOut(MemoryMirrors):
+    async def take_out(self, name: str, number: int) -> None:
+        self.node.sides.pop(name, None)
+
+
+class TakesItOutOnce(MemoryMirrors):
+    async def take_out(self, name: str, number: int) -> None:
+        if number not in self.node.side(name).volumes:
+            raise ConflictError("there is no such volume")
+        await super().take_out(name, number)
+
+
+class TakesOutItsData(MemoryMirrors):
+    async def take_out(self, name: str, number: int) -> None:
+        if volume := self.node.side(name).volumes.get(number):
+            volume.media.data[:] = bytes(len(volume.media.data))
+        await super().take_out(name, number)
+
+
+class TakesOutWhatIsOpen(MemoryMirrors):
+    async def take_out(self, name: str, number: int) -> None:
+        self.node.side(name).volumes.pop(number, None)
+
+
 def spec_of(driver: MemoryMirrors, name: str) -> MirrorSpec:
     """What a driver needs besides the name, for the faults that call the wrong operation."""
     there = driver.node.side(name)
@@ -428,6 +491,16 @@ FAULTS = [
     (GrowsNothing, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
     (GrowsWithoutAPrimary, C.test_it_grows_under_its_user_and_what_is_new_is_mirrored),
     (SendsTheNewPart, C.test_a_new_part_that_is_zero_on_both_sides_is_not_sent),
+    (AddsNothing, C.test_a_volume_that_is_equal_is_added_under_a_primary_and_nothing_is_sent),
+    (AddsItFresh, C.test_a_volume_that_is_equal_is_added_under_a_primary_and_nothing_is_sent),
+    (PromotesWhatItAdds, C.test_a_volume_that_is_equal_is_added_under_a_primary_and_nothing_is_sent),
+    (PromotesAll, C.test_a_volume_of_one_side_only_keeps_nobody_from_serving_the_others),
+    (PromotesWhatThereIs, C.test_of_several_volumes_all_are_promoted_or_none),
+    (TakesNothingOut, C.test_a_volume_is_taken_out_of_a_mirror_in_use_and_keeps_its_data),
+    (TakesAllOut, C.test_a_volume_is_taken_out_of_a_mirror_in_use_and_keeps_its_data),
+    (TakesItOutOnce, C.test_a_volume_is_taken_out_of_a_mirror_in_use_and_keeps_its_data),
+    (TakesOutItsData, C.test_a_volume_is_taken_out_of_a_mirror_in_use_and_keeps_its_data),
+    (TakesOutWhatIsOpen, C.test_a_volume_that_is_open_is_not_taken_out),
     (NeedsNoMetadata, C.test_room_for_metadata_grows_with_the_volume),
 ]
 

@@ -211,6 +211,17 @@ class ShrinksThinPools(MemoryVolumes):
         return self._pool(pool)
 
 
+class AsksInWords(MemoryVolumes):
+    async def ask_disk(self, disk: str) -> str:
+        await super().ask_disk(disk)
+        return "it is well"
+
+
+class InventsAnswers(MemoryVolumes):
+    async def ask_disk(self, disk: str) -> str:
+        return self.told.get(disk, "{}")
+
+
 FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (AddsDisksTwice, "test_a_pool_is_extended_by_a_blank_disk_once"),
     (ExtendsOverData, "test_a_disk_that_carries_something_extends_no_pool_unasked"),
@@ -236,6 +247,8 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
     (TakesThemAllForItsOwn, "test_what_others_made_is_found_and_imported"),
     (ImportsOverAnother, "test_what_cannot_be_imported_is_left_alone"),
     (ImportsHalves, "test_a_pool_with_missing_disks_is_not_imported"),
+    (AsksInWords, "test_a_disk_answers_of_its_health_or_is_said_to_be_silent"),
+    (InventsAnswers, "test_a_disk_answers_of_its_health_or_is_said_to_be_silent"),
     (MakesThinPoolsAgain, "test_a_thin_pool_is_made_once_and_counted"),
     (HidesThinMetadata, "test_a_thin_pool_is_made_once_and_counted"),
     (PromisesThinPoolsAnyRoom, "test_a_thin_pool_without_room_is_refused"),

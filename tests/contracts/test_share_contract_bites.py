@@ -205,6 +205,33 @@ class ReordersClients(MemoryNfs):
         return tuple(replace(shown, clients=shown.clients[::-1]) for shown in await super().list_exposures())
 
 
+class ForgetsSnapshots(MemorySmb):
+    async def list_exposures(self) -> tuple[SmbExposure, ...]:
+        return tuple(replace(shown, snapshots=None) for shown in await super().list_exposures())
+
+
+class LetsClientsWriteToSnapshots(MemorySmb):
+    writes_snapshots = True
+
+
+class ShowsWhatItOnceShowed(MemorySmb):
+    async def expose(self, exposure: SmbExposure) -> SmbExposure:
+        before = self.shown(exposure.share)
+        await super().expose(exposure)
+        self.served.exposures[exposure.share] = replace(exposure, snapshots=exposure.snapshots or before)
+        return exposure
+
+
+class LeavesSnapshotsOpen(MemorySmb):
+    def let_go(self) -> None:
+        pass
+
+
+class HidesFilesOfTheShare(MemoryNfs):
+    def check_folder(self, exposure: NfsExposure) -> None:
+        pass
+
+
 SMB_FAULTS: tuple[tuple[type[MemorySmb], str], ...] = (
     (ForgetsReadOnly, "test_what_is_exposed_is_read_back_and_listed"),
     (ListsNothing, "test_what_is_exposed_is_read_back_and_listed"),
@@ -234,11 +261,16 @@ SMB_FAULTS: tuple[tuple[type[MemorySmb], str], ...] = (
     (KeepsSessionsOfWhoeverIsGone, "test_sessions_of_a_user_who_is_removed_end"),
     (KeepsSessionsOfWhoeverIsThere, "test_sessions_of_a_user_with_a_new_password_end"),
     (KeepsThePassword, "test_sessions_of_a_user_with_a_new_password_end"),
+    (ForgetsSnapshots, "test_the_snapshots_that_are_shown_are_read_back"),
+    (LetsClientsWriteToSnapshots, "test_a_snapshot_is_read_and_nobody_writes_to_it"),
+    (ShowsWhatItOnceShowed, "test_a_share_shows_no_snapshots_unless_it_is_asked_to"),
+    (LeavesSnapshotsOpen, "test_a_snapshot_that_is_shown_no_more_is_in_use_by_nobody"),
 )
 NFS_FAULTS: tuple[tuple[type[MemoryNfs], str], ...] = (
     (ExportsToEverybody, "test_who_is_in_no_list_has_no_access"),
     (LetsReadingHostsWrite, "test_who_may_only_read_only_reads"),
     (ReordersClients, "test_what_is_exposed_is_read_back_and_listed"),
+    (HidesFilesOfTheShare, "test_files_where_snapshots_would_be_seen_are_refused"),
 )
 
 
@@ -279,4 +311,5 @@ async def test_a_driver_of_nfs_with_one_fault_is_rejected(
 def test_each_sentence_is_shown_to_bite() -> None:
     sentences = {name for name in dir(SmbContract) if name.startswith("test_")}
     assert sentences == {sentence for _, sentence in SMB_FAULTS}
-    assert {name for name in dir(NfsContract) if name.startswith("test_")} <= sentences
+    of_nfs = {name for name in dir(NfsContract) if name.startswith("test_")}
+    assert of_nfs - sentences <= {sentence for _, sentence in NFS_FAULTS}

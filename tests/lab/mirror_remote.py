@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -172,8 +172,8 @@ class RemoteMirrors(MirrorDriver):
     async def start_full_sync(self, spec: MirrorSpec) -> None:
         await self.agent.call("start_full_sync", spec=to_plain(spec, reveal=True))
 
-    async def promote(self, name: str) -> None:
-        await self.agent.call("promote", name=name)
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
+        await self.agent.call("promote", name=name, numbers=None if numbers is None else sorted(numbers))
 
     async def demote(self, name: str) -> None:
         await self.agent.call("demote", name=name)
@@ -244,6 +244,9 @@ class RemoteMirrors(MirrorDriver):
     async def detach(self, name: str, number: int) -> MirrorStatus:
         return from_plain(MirrorStatus, await self.agent.call("detach", name=name, number=number))
 
+    async def take_out(self, name: str, number: int) -> None:
+        await self.agent.call("take_out", name=name, number=number)
+
 
 class LabMirrorBed(MirrorBed):
     """Two nodes of the lab with a mirror of one volume on blank device-mapper volumes."""
@@ -254,6 +257,7 @@ class LabMirrorBed(MirrorBed):
 
     def __init__(self, lab: Lab, agents: dict[str, NodeAgent]) -> None:
         self.lab = lab
+        self.second = {}
         self._agents = agents
         ends = {name: MirrorEndpoint(lab.node(name).address("replication"), 7790) for name in ("a", "b")}
         volume = MirrorVolume("v0", 0, 0, self.data, self.metadata, self.size_bytes)
@@ -287,7 +291,9 @@ class LabMirrorBed(MirrorBed):
                 "sh",
                 "-ec",
                 f"""modprobe dm-mod
-                for name in data meta; do [ ! -e /dev/mapper/mirror-$name ] || dmsetup remove mirror-$name; done
+                for name in data meta data1 meta1; do
+                    [ ! -e /dev/mapper/mirror-$name ] || dmsetup remove mirror-$name
+                done
                 dmsetup create mirror-data --table '0 {sectors} linear {disk} 0'
                 dmsetup create mirror-meta --table '0 8192 linear {disk} {2 * sectors}'
                 dmsetup mknodes
@@ -298,10 +304,19 @@ class LabMirrorBed(MirrorBed):
         )
 
     def split_in_two(self) -> None:
-        """Make it a mirror of two volumes: the second one lies behind the first one's room on the disk."""
-        second = MirrorVolume("v1", 1, 1, "/dev/mapper/mirror-data1", "/dev/mapper/mirror-meta1", self.size_bytes)
+        """Make it a mirror of two volumes."""
+        self._make_second()
         for name, spec in self.specs.items():
-            self.specs[name] = replace(spec, volumes=(*spec.volumes, second))
+            self.specs[name] = replace(spec, volumes=(*spec.volumes, self.second[name]))
+
+    async def make_second(self) -> None:
+        await asyncio.to_thread(self._make_second)
+
+    def _make_second(self) -> None:
+        """It lies behind the first one's room on the disk."""
+        second = MirrorVolume("v1", 1, 1, "/dev/mapper/mirror-data1", "/dev/mapper/mirror-meta1", self.size_bytes)
+        for name in self.specs:
+            self.second[name] = second
             node, sectors = self.lab.node(name), self.size_bytes // 512
             start, disk = 3 * sectors, node.device("data")
             node.run(
@@ -324,17 +339,22 @@ class LabMirrorBed(MirrorBed):
             self._agents[node] = NodeAgent(self.lab.node(node))
         return self._agents[node]
 
-    async def write(self, node: str, offset: int, data: bytes) -> None:
-        await self._agent(node).call("write", path="/dev/drbd0", offset=offset, hex_data=data.hex())
+    async def write(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
+        await self._agent(node).call("write", path=f"/dev/drbd{number}", offset=offset, hex_data=data.hex())
 
-    async def read(self, node: str, offset: int, length: int) -> bytes:
-        return bytes.fromhex(await self._agent(node).call("read", path="/dev/drbd0", offset=offset, length=length))
+    async def read(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        path = f"/dev/drbd{number}"
+        return bytes.fromhex(await self._agent(node).call("read", path=path, offset=offset, length=length))
 
-    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
-        await self._agent(node).call("write", path=self.data, offset=offset, hex_data=data.hex())
+    async def write_lower(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
+        await self._agent(node).call("write", path=self._lower(number), offset=offset, hex_data=data.hex())
 
-    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
-        return bytes.fromhex(await self._agent(node).call("read", path=self.data, offset=offset, length=length))
+    async def read_lower(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        path = self._lower(number)
+        return bytes.fromhex(await self._agent(node).call("read", path=path, offset=offset, length=length))
+
+    def _lower(self, number: int) -> str:
+        return self.data if number == 0 else f"{self.data}{number}"
 
     async def enlarge_lower(self, node: str, more_bytes: int) -> None:
         old, new = self.size_bytes // 512, (self.size_bytes + more_bytes) // 512
@@ -348,12 +368,13 @@ class LabMirrorBed(MirrorBed):
         await asyncio.to_thread(self.lab.node(node).run, ["sh", "-ec", script])
 
     @contextlib.asynccontextmanager
-    async def held_open(self, node: str) -> AsyncIterator[None]:
-        await self._agent(node).call("hold", path="/dev/drbd0")
+    async def held_open(self, node: str, *, number: int = 0) -> AsyncIterator[None]:
+        path = f"/dev/drbd{number}"
+        await self._agent(node).call("hold", path=path)
         try:
             yield
         finally:
-            await self._agent(node).call("release", path="/dev/drbd0")
+            await self._agent(node).call("release", path=path)
 
     async def cut_link(self) -> None:
         await asyncio.to_thread(self.lab.node("b").link, "replication", up=False)

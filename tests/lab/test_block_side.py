@@ -11,8 +11,9 @@ from demo import blocks
 from demo.bed import DAEMON, MONITOR, Bed, StorageNode, wait_for
 from demo.client import Refused
 from demo.files import POOL
-from demo.initiator import INTERVAL_MS
+from demo.initiator import INTERVAL_MS, Initiator
 from demo.report import Report
+from lab import Node
 from tests.lab.serving import (
     IN_SYNC_WITHIN_S,
     RESETS_WITHIN_S,
@@ -29,6 +30,7 @@ from tests.lab.serving import (
     takeovers,
     written,
 )
+from tests.lab.test_mirrors import DRBDSETUP
 
 pytestmark = [pytest.mark.lab(seconds=250), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
 
@@ -171,12 +173,131 @@ def test_a_frozen_kernel_that_wakes_after_the_takeover_gives_way(bed: Bed, devic
     move_back(bed)
 
 
+# --- volumes added to its mirror, and taken out ---
+
+ADDED = "disk2"
+ADDED_VOLUME = {"pool": POOL, "name": ADDED, "size_bytes": 64 << 20, "kind": "iscsi"}
+SLOWLY_BYTES_S = 8 << 20
+ADDED_WITHIN_S = 60.0
+ADD = f"/v1/mirrors/{blocks.MIRROR}/add-volume"
+
+
+def begin_to_add(bed: Bed) -> tuple[Any, bytes]:
+    """Ask for a volume with data to be added, slowly; the job, its first sync under way, and the sum of the data."""
+    bed.a.api.change("POST", "/v1/volumes", ADDED_VOLUME)
+    device = bed.a.api.get(f"/v1/volumes/{ADDED}")["actual"]["device"]
+    fill_it = f"dd if=/dev/urandom of={device} bs=1M count=64 oflag=direct iflag=fullblock status=none"
+    bed.a.node.run(["sh", "-ec", fill_it], timeout_s=60)
+    total = sum_of(bed.a.node, device)
+    limits = {"limits": {"max_bytes_s": SLOWLY_BYTES_S, "min_bytes_s": SLOWLY_BYTES_S}}
+    bed.a.api.change("PATCH", f"/v1/mirrors/{blocks.MIRROR}", limits)
+    body = {"volume": ADDED, "first_sync": "full"}
+    job = bed.a.api.call("POST", ADD, body, headers={"Prefer": "respond-async"})
+    wait_for(lambda: "cs:SyncSource" in drbd(bed.a), ADDED_WITHIN_S, "the first sync is under way")
+    return job, total
+
+
+def end_adding(bed: Bed) -> None:
+    """Take the volume out again, and leave nothing of it."""
+    bed.a.api.change("PATCH", f"/v1/mirrors/{blocks.MIRROR}", {"limits": {}})
+    remove = f"/v1/mirrors/{blocks.MIRROR}/remove-volume?confirm={ADDED}"
+    bed.a.api.change("POST", remove, {"volume": ADDED})
+    for storage in (bed.a, bed.b):
+        assert storage.api.get(f"/v1/mirrors/{blocks.MIRROR}")["volumes"] == [blocks.VOLUME]
+        assert drbd(storage).count(" cs:") - drbd(storage).count("cs:Unconfigured") == 1, drbd(storage)
+        storage.api.change("DELETE", f"/v1/volumes/{ADDED}?confirm={ADDED}")
+
+
+def drbd(storage: StorageNode) -> str:
+    """What a kernel says of its mirrors."""
+    return storage.node.read_file("/proc/drbd").decode()
+
+
+def sum_of(node: Node, device: str) -> bytes:
+    """Of all that is on a disk, read past the page cache."""
+    return node.run(["sh", "-c", f"dd if={device} bs=1M iflag=direct status=none | sha256sum"], timeout_s=60).stdout
+
+
+def new_disk(bed: Bed, known: list[str]) -> str:
+    """The disk that the initiator sees besides, when it looks."""
+    initiator = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS)
+    bed.initiator.run(["iscsiadm", "-m", "session", "--rescan"])
+    wait_for(lambda: len(initiator.disks()) > len(known), 10, "the initiator sees one disk more")
+    [name] = [name for name in initiator.disks() if name not in known]
+    return f"/dev/{name}"
+
+
+@pytest.mark.timeout(240, func_only=True)
+def test_a_volume_is_added_under_load_served_by_both_nodes_and_taken_out_again(bed: Bed, device: str) -> None:
+    known = Initiator(bed.initiator, blocks.IQN, blocks.VIRTUAL_ADDRESS).disks()
+    before = epochs(bed), takeovers(bed.a), takeovers(bed.b)
+    with Watch(bed) as watch, written(bed, device, "add", UNTOUCHED_AT_MOST_MS):
+        job, total = begin_to_add(bed)
+        seen = set()
+        while "cs:SyncSource" in drbd(bed.a):
+            seen.add(states(bed))
+        job = bed.a.api.follow(job, "add", within_s=ADDED_WITHIN_S)
+        units = body_of(bed)["units"]
+        bed.a.api.change(
+            "PUT", f"/v1/targets/{blocks.TARGET}", body_of(bed, units=[*units, {"lun": 2, "volume": ADDED}])
+        )
+        added = new_disk(bed, known)
+        assert sum_of(bed.initiator, added) == total
+        assert drbd(bed.a).count("ro:Primary/Secondary ds:UpToDate/UpToDate") == 2, drbd(bed.a)
+    print(job["log"])
+    # The standby stood by all the while, and the one that serves never took its new volume for a disk that it lost.
+    assert seen == {WELL}
+    assert (watch.seen, epochs(bed), takeovers(bed.a), takeovers(bed.b)) == ({("a",)}, *before)
+
+    with written(bed, device, "added-cut", MOVED_AT_MOST_MS):
+        bed.a.node.cut()
+        wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+        assert sum_of(bed.initiator, added) == total
+    boot_again(bed.a)
+    move_back(bed)
+    with pytest.raises(Refused, match="is LUN 2 of the target"):
+        bed.a.api.change("POST", f"/v1/mirrors/{blocks.MIRROR}/remove-volume?confirm={ADDED}", {"volume": ADDED})
+    with Watch(bed) as watch, written(bed, device, "take-out", UNTOUCHED_AT_MOST_MS):
+        bed.initiator.run(["sh", "-c", f"echo 1 >/sys/block/{added[5:]}/device/delete"])
+        bed.a.api.change("PUT", f"/v1/targets/{blocks.TARGET}", body_of(bed, units=units))
+        end_adding(bed)
+    assert (watch.seen, states(bed)) == ({("a",)}, WELL)
+
+
+@pytest.mark.timeout(240, func_only=True)
+def test_a_power_cut_during_the_first_sync_moves_the_others_and_serves_nothing_stale(bed: Bed, device: str) -> None:
+    with written(bed, device, "add-cut", MOVED_AT_MOST_MS):
+        job, total = begin_to_add(bed)
+        bed.a.node.cut()
+        wait_for(lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves the group")
+    # The control: the half of it that node b has is there, and its kernel refuses it to everybody.
+    [line] = [line for line in drbd(bed.b).splitlines() if "Inconsistent" in line]
+    assert "ro:Secondary/Unknown ds:Inconsistent/" in line
+    minor = line.split(":")[0].strip()
+    assert bed.b.node.run([DRBDSETUP, "primary", minor], check=False).returncode == 17
+    assert bed.b.node.run(["head", "-c1", f"/dev/drbd{minor}"], check=False).returncode != 0
+    assert bed.b.api.get(f"/v1/mirrors/{blocks.MIRROR}")["volumes"] == [blocks.VOLUME]
+    units = [*body_of(bed, at=bed.b)["units"], {"lun": 2, "volume": ADDED}]
+    with pytest.raises(Refused, match=f"{ADDED} is not in the mirror"):
+        bed.b.api.change("PUT", f"/v1/targets/{blocks.TARGET}", body_of(bed, at=bed.b, units=units))
+    with pytest.raises(Refused):
+        bed.b.api.change("DELETE", f"/v1/volumes/{ADDED}?confirm={ADDED}")
+
+    boot_again(bed.a)
+    print(bed.a.api.follow(job, "add", within_s=ADDED_WITHIN_S)["log"])
+    wait_for(lambda: states(bed) == WELL[::-1], IN_SYNC_WITHIN_S, "node a stands by, with both volumes")
+    assert drbd(bed.b).count("ro:Primary/Secondary ds:UpToDate/UpToDate") == 2, drbd(bed.b)
+    assert sum_of(bed.b.node, f"/dev/drbd{minor}") == total
+    move_back(bed)
+    end_adding(bed)
+
+
 # --- its target ---
 
 
-def body_of(bed: Bed, **more: Any) -> dict[str, Any]:
+def body_of(bed: Bed, *, at: StorageNode | None = None, **more: Any) -> dict[str, Any]:
     """The target as it is, with something else in it, as a change takes it."""
-    target = bed.a.api.get(f"/v1/targets/{blocks.TARGET}")
+    target = (at or bed.a).api.get(f"/v1/targets/{blocks.TARGET}")
     access = [{"initiator": initiator} for initiator in target["initiators"]]
     return {"mirror": target["mirror"], "units": target["units"], "access": access, **more}
 

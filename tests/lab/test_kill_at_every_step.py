@@ -42,6 +42,7 @@ START_FAILS_AT, START_UNDO_MARKS = 4, (5,)
 # record; all but the old volume's removal is done. A mode: it is on record and the file system mounted yet; that is
 # unmounted.
 GROWTH_STEPS, REPLACEMENT_STEPS, MODE_STEPS = 9, 7, 4
+ADD_STEPS, REMOVE_STEPS = 11, 5
 GROWTH_DEATHS, REPLACEMENT_DEATHS = (4, 2), (6, 2)
 MODE_DEATHS = {"destination": (4, 1), "none": (6, 1)}
 # Make, mount, allocate, record; the last beginning fails.
@@ -299,6 +300,37 @@ def test_a_growth_and_then_a_replacement_go_on_in_the_next_daemon(mirrored: Bed,
     a.api.change("DELETE", "/v1/mirrors/m-g?confirm=m-g")
     for storage in (a, bed.b):
         storage.api.change("DELETE", "/v1/volumes/g?confirm=g")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240, func_only=True)
+def test_a_volume_is_added_to_a_mirror_and_taken_out_by_the_next_daemons(bed: Bed) -> None:
+    """Each has gone on with the job of the one before, and dies when one more step is done."""
+    for volume in ("p", "q"):
+        wanted = {"pool": files.POOL, "name": volume, "size_bytes": 16 * MIB, "kind": "iscsi"}
+        bed.a.api.change("POST", "/v1/volumes", wanted)
+    bed.a.api.change("POST", "/v1/mirrors", {"name": "m-p", "volumes": ["p"], "first_sync": "zero"})
+    sh(bed.a, f"dd if=/dev/urandom of=/dev/{files.POOL}/q bs=1M count=16 oflag=direct status=none")
+    data = sh(bed.a, f"sha256sum </dev/{files.POOL}/q")
+    body = {"volume": "q", "first_sync": "full"}
+    job = die(bed, "mirror.add-volume", 2, "/v1/mirrors/m-p/add-volume", body, lives=ADD_STEPS)
+    assert (job["state"], len(job["steps"])) == ("done", ADD_STEPS), job
+    for storage in (bed.a, bed.b):
+        found = kernel_mirrors(storage)
+        assert len(found) == 2, found
+        assert all(line.startswith("cs:Connected ") and " ds:UpToDate/UpToDate " in line for line in found), found
+        assert storage.api.get("/v1/mirrors/m-p")["volumes"] == ["p", "q"]
+    assert bed.a.api.change("POST", "/v1/mirrors/m-p/verify")["result"]["is_equal"]
+    path = "/v1/mirrors/m-p/remove-volume?confirm=q"
+    job = die(bed, "mirror.remove-volume", 2, path, {"volume": "q"}, lives=REMOVE_STEPS)
+    assert (job["state"], len(job["steps"])) == ("done", REMOVE_STEPS), job
+    for storage in (bed.a, bed.b):
+        assert sh(storage, f"dd if=/dev/{files.POOL}/q bs=1M iflag=direct status=none | sha256sum") == data
+        storage.api.change("DELETE", "/v1/volumes/q?confirm=q")
+    assert_reality_matches(bed)
+    bed.a.api.change("DELETE", "/v1/mirrors/m-p?confirm=m-p")
+    for storage in (bed.a, bed.b):
+        storage.api.change("DELETE", "/v1/volumes/p?confirm=p")
 
 
 @pytest.mark.long

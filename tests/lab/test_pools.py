@@ -193,3 +193,60 @@ def test_disks_bring_their_volumes_to_a_node_that_does_not_know_them(bed: Bed) -
     assert sh(bed, f"cat {shown['mounted_at']}/f") == "kept\n"
     delete(bed, "volumes", "files")
     delete(bed, "pools", "mine")
+
+
+# A disk of SCSI in a target's loopback (Documentation/target): it answers as real ones do.
+LOOPBACK = """
+modprobe -a target_core_mod target_core_file tcm_loop
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+core=/sys/kernel/config/target/core/rd_mcp_0/ram there=/sys/kernel/config/target/loopback/naa.6001405000000001/tpgt_1
+mkdir -p $core && echo rd_pages=8192 > $core/control && echo 1 > $core/enable
+mkdir -p $there/lun/lun_0 && echo naa.6001405000000002 > $there/nexus && ln -s $core $there/lun/lun_0/x
+until [ -b /dev/sdb ]; do sleep 0.1; done
+"""
+NO_LOOPBACK = """
+core=/sys/kernel/config/target/core/rd_mcp_0/ram there=/sys/kernel/config/target/loopback/naa.6001405000000001/tpgt_1
+rm $there/lun/lun_0/x && rmdir $there/lun/lun_0 $there && rmdir ${there%/*} && rmdir $core
+rmmod scsi_debug
+"""
+
+
+def health(bed: Bed) -> dict[str, Any]:
+    return {disk["path"]: disk["health"] for disk in bed.a.api.items("/v1/disks")}
+
+
+def restart(bed: Bed) -> None:
+    """The next daemon asks all disks anew."""
+    bed.a.node.kill_service(DAEMON)
+    bed.a.api.wait_until_it_answers(30)
+
+
+def test_disks_tell_of_their_health_what_they_know_and_one_that_fails_is_told(bed: Bed) -> None:
+    api, data = bed.a.api, bed.a.node.device("data")
+    api.change("POST", "/v1/pools", {"name": "tank", "disks": [data]})
+    sh(bed, f"modprobe -a sd_mod sg; modprobe scsi_debug dev_size_mb=32; until [ -b {SECOND} ]; do sleep 0.1; done")
+    sh(bed, LOOPBACK)
+    # Those that were never asked are waited for a moment only.
+    health(bed)
+    wait_for(lambda: all("not been asked" not in (told["why"] or "") for told in health(bed).values()), 30, "asked")
+    told = health(bed)
+    print(json.dumps(told, indent=1))
+    assert (told[data]["verdict"], told[data]["asked_at"]) == ("unknown", None)
+    assert "Unable to detect device type" in told[data]["why"]
+    (shown,) = api.get("/v1/pools/tank")["members"]
+    assert shown["health"] == told[data]
+    assert (told[SECOND]["verdict"], told[SECOND]["temperature_celsius"], told[SECOND]["alerts"]) == ("good", 38, [])
+    assert (told["/dev/sdb"]["verdict"], told["/dev/sdb"]["temperature_celsius"]) == ("good", None)
+    # The disk is told to say that it fails (SPC-5, Informational Exceptions Control, TEST).
+    sh(bed, f"sg_wr_mode -p 0x1c -c 1c,a,c,0,0,0,0,0,0,0,0,0 {SECOND}")
+    restart(bed)
+    wait_for(lambda: health(bed)[SECOND]["verdict"] == "failing", 30, "it is told")
+    assert [alert["code"] for alert in health(bed)[SECOND]["alerts"]] == ["disk-failing"]
+    # Without the program it is said what to install, and all else goes on.
+    sh(bed, "mv /usr/sbin/smartctl /usr/sbin/smartctl.away")
+    restart(bed)
+    assert {told["verdict"] for told in health(bed).values()} == {"unknown"}
+    assert "smartmontools" in health(bed)[SECOND]["why"]
+    sh(bed, "mv /usr/sbin/smartctl.away /usr/sbin/smartctl")
+    delete(bed, "pools", "tank")
+    sh(bed, NO_LOOPBACK)

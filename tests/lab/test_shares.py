@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -233,6 +234,157 @@ def is_locked(bed: Bed) -> bool:
     return any(file["path"] == "locked" and file["is_locked"] and file["is_writing"] for file in files)
 
 
+# --- snapshots that clients see ---
+
+SNAPSHOTS = f"/v1/snapshots/{files.VOLUME}"
+SCHEDULE = f"/v1/volumes/{files.VOLUME}/snapshot-schedules/soon"
+
+
+@pytest.fixture
+def then(bed: Bed) -> Iterator[str]:
+    """A snapshot of when `was` held `then`; a link in the share leads to a file of the volume beside it."""
+    shell(bed.a.node, f"cd {here(bed)} && rm -rf * && echo then >was && echo secret >../beside && ln -s ../beside out")
+    shell(bed.a.node, f"sync -f {here(bed)}")
+    bed.a.api.change("POST", "/v1/snapshots", {"volume": files.VOLUME, "name": "then"})
+    shell(bed.a.node, f"echo now >{here(bed)}/was; rm {here(bed)}/out; sync -f {here(bed)}")
+    yield label(bed, "then")
+    offer_smb(bed)
+    shell(client(bed), "umount -l /mnt/nfs 2>/dev/null || true")
+    if SHARE in shell(bed.a.node, "cat /var/lib/nfs/etab 2>/dev/null || true"):
+        bed.a.api.change("DELETE", f"{NFS}?confirm={SHARE}")
+    for snapshot in bed.a.api.items("/v1/snapshots"):
+        bed.a.api.change("DELETE", f"{SNAPSHOTS}/{snapshot['name']}?confirm={snapshot['name']}")
+    shell(bed.a.node, f"rm -f {here(bed)}/../beside")
+
+
+def label(bed: Bed, name: str) -> str:
+    """How clients of SMB call a snapshot: by the time at which it was taken."""
+    taken_at = datetime.fromisoformat(bed.a.api.get(f"{SNAPSHOTS}/{name}")["taken_at"]).astimezone(UTC)
+    return f"{taken_at:@GMT-%Y.%m.%d-%H.%M.%S}"
+
+
+def told(bed: Bed, path: str) -> dict[str, str | None]:
+    return {each["name"]: each["reason"] for each in bed.a.api.get(path)["snapshots"]}
+
+
+def host_of(bed: Bed) -> dict[str, Any]:
+    return {"network": client(bed).address("client"), "squash": "none"}
+
+
+def get(bed: Bed, path: str) -> str | None:
+    """What anna reads by SMB."""
+    shell(client(bed), "rm -f /run/fetched")
+    return shell(client(bed), "cat /run/fetched") if smb(bed, "anna", f"get {path} /run/fetched")[0] else None
+
+
+def test_users_of_smb_see_former_versions_and_write_to_none(bed: Bed, then: str) -> None:
+    assert get(bed, f"{then}/was") is None  # nobody asked for it yet
+    assert then not in smb(bed, "anna", "allinfo was")[1]
+    offer_smb(bed, shows_snapshots=True)
+    assert told(bed, SMB) == {"then": None}
+    assert then in smb(bed, "anna", "allinfo was")[1]
+    assert (get(bed, f"{then}/was"), get(bed, "was")) == ("then\n", "now\n")
+    assert "was" in smb(bed, "bert", f"ls {then}/*")[1]
+    # Neither by a link that was in the share then, nor upwards.
+    assert "secret" in shell(bed.a.node, f"cat /srv/holdfast/{files.POOL}/{files.VOLUME}.snapshots/then/beside")
+    assert [get(bed, f"{then}/{path}") for path in ("out", "../beside")] == [None, None]
+    for command in ("put /etc/hostname {}/was", "rm {}/was", "mkdir {}/new", "rename {}/was {}/other", "rm {}/out"):
+        assert not smb(bed, "anna", command.replace("{}", then))[0], command
+    assert get(bed, f"{then}/was") == "then\n"
+    assert smb(bed, "anna", "put /etc/hostname was")[0]
+    assert bed.a.api.get(SMB)["drift"] == []
+
+
+def test_hosts_of_nfs_see_snapshots_in_a_folder_and_write_to_none(bed: Bed, then: str) -> None:
+    offer_nfs(bed, host_of(bed))
+    at = mounted(bed)
+    assert shell(client(bed), f"ls -A {at}") == "was\n"  # nobody asked for it yet
+    offer_nfs(bed, host_of(bed), shows_snapshots=True)
+    assert told(bed, NFS) == {"then": None}
+    inside = f"{at}/.snapshots/then"
+    assert shell(client(bed), f"ls {at}/.snapshots; ls -A {inside}; cat {inside}/was {at}/was").split() == [
+        "then",
+        "out",
+        "was",
+        "then",
+        "now",
+    ]
+    assert "No such file" in says(client(bed), f"cat {inside}/../beside")
+    for script in (f"echo x >{inside}/was", f"rm {inside}/was", f"mkdir {inside}/new", f"mkdir {at}/.snapshots/new"):
+        assert "Read-only file system" in says(client(bed), script)
+    assert "busy" in says(client(bed), f"rmdir {at}/.snapshots").lower()
+    shell(client(bed), f"echo written >{at}/was; sync {at}/was")
+    # On the volume itself there is an empty directory, and it goes with the offer.
+    assert shell(bed.a.node, f"ls -A {here(bed)} {here(bed)}/.snapshots | grep -c then || true") == "0\n"
+    offer_nfs(bed, host_of(bed))
+    assert shell(bed.a.node, f"ls -A {here(bed)}") == "was\n"
+    says(client(bed), f"cat {inside}/was")
+    assert shell(client(bed), f"cat {at}/was") == "written\n"
+
+
+def test_one_that_clients_have_open_is_thinned_out_and_one_that_a_person_mounted_is_not(bed: Bed, then: str) -> None:
+    offer_smb(bed, shows_snapshots=True)
+    offer_nfs(bed, host_of(bed), shows_snapshots=True)
+    at = mounted(bed)
+    take_soon(bed, of_before=0)
+    [first] = soon(bed)
+    bed.a.api.change("POST", f"{SNAPSHOTS}/{first}/mount")
+    take_soon(bed, of_before=1)
+    assert first in soon(bed)  # the control: it does not yield
+    bed.a.api.change("POST", f"{SNAPSHOTS}/{first}/unmount")
+    wait_for(lambda: is_seen(bed, first), COMES_BACK_WITHIN_S, "clients see it")
+    anna = Smbclient(bed, "anna")
+    assert anna.tell(f"open {label(bed, first)}/was")
+    shell(client(bed), f"(exec 3<{at}/.snapshots/{first}/was; sleep 100) >/dev/null 2>&1 & sleep 1")
+    take_soon(bed, of_before=2)
+    wait_for(lambda: len(soon(bed)) == 1, COMES_BACK_WITHIN_S, "the schedule thins them out")
+    assert first not in shell(bed.a.node, "lvs --noheadings -o lv_name; cat /proc/mounts")
+    assert not anna.tell("ls")  # the share was closed to her
+    assert smb(bed, "anna", "put /etc/hostname was")[0]
+    shell(client(bed), f"echo on >{at}/was; sync {at}/was")
+    bed.a.api.change("DELETE", SCHEDULE)
+
+
+def is_seen(bed: Bed, name: str) -> bool:
+    """Whether clients of both protocols see a snapshot."""
+    return all(told(bed, path).get(name, "absent") is None for path in (SMB, NFS))
+
+
+def soon(bed: Bed) -> list[str]:
+    return [each["name"] for each in bed.a.api.items("/v1/snapshots") if each["schedule"] == "soon"]
+
+
+def take_soon(bed: Bed, *, of_before: int) -> None:
+    """Have the schedule take one now, and see it to the end of its thinning out."""
+    before = set(soon(bed))
+    assert len(before) == of_before
+    starts_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    hours = {"every_hours": 1, "retention": {"last": 1}, "starts_at": starts_at.isoformat()}
+    bed.a.api.change("PUT", SCHEDULE, hours)
+    wait_for(lambda: bool(set(soon(bed)) - before), 30, "one is taken")
+    time.sleep(2)
+
+
+def test_a_killed_daemon_and_mounts_that_were_taken_away_are_mended(bed: Bed, then: str) -> None:
+    offer_smb(bed, shows_snapshots=True)
+    offer_nfs(bed, host_of(bed), shows_snapshots=True)
+    at = mounted(bed)
+    places = [line.split()[1] for line in shell(bed.a.node, "cat /proc/mounts").splitlines() if "@GMT-" in line]
+    places.append(f"/srv/holdfast/{files.POOL}/{files.VOLUME}.snapshots/then")
+    assert len(places) == 2
+    bed.a.node.kill_service(DAEMON)
+    shell(bed.a.node, "".join(f"umount -l '{place}'; " for place in places))
+    assert get(bed, f"{then}/was") is None
+    bed.a.api.wait_until_it_answers(30)
+    wait_for(lambda: get(bed, f"{then}/was") == "then\n", COMES_BACK_WITHIN_S, "users see it again")
+    assert shell(client(bed), f"cat {at}/.snapshots/then/was") == "then\n"
+    assert bed.a.api.get(SMB)["drift"] == bed.a.api.get(NFS)["drift"] == []
+    # Rolling back needs the snapshot free, and its clients come back to what was.
+    bed.a.api.change("POST", f"{SNAPSHOTS}/then/roll-back?confirm={files.VOLUME}")
+    assert shell(bed.a.node, f"cat {here(bed)}/was") == "then\n"
+    wait_for(lambda: told(bed, SMB)["then"] is None, COMES_BACK_WITHIN_S, "users see it again")
+
+
 # --- after a restart, a power cut; as a replica ---
 
 
@@ -288,6 +440,15 @@ def test_a_share_that_is_offered_is_copied_and_its_copy_is_read_only_for_clients
     assert smb(bed, "anna", "get copied /run/copied", share=there)[0]
     assert "ACCESS_DENIED" in smb(bed, "anna", "rm copied", share=there)[1]
     files.run_task(bed)
+    files.compare(bed)
+    # The folder for snapshots is no part of the copy.
+    offer_nfs(bed, host_of(bed), shows_snapshots=True)
+    files.run_task(bed)
+    assert [".snapshots" in shell(s.node, f"ls -A {files.share_path(s)}").split() for s in (bed.a, bed.b)] == [
+        True,
+        False,
+    ]
+    bed.a.api.change("DELETE", NFS)
     files.compare(bed)
     bed.a.api.change("DELETE", f"/v1/replication-tasks/{files.TASK}")
     b.change("DELETE", f"/v1/replica-shares/{files.REPLICA}")

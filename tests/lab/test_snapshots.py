@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -226,3 +227,121 @@ def test_after_one_that_overflowed_the_schedule_takes_the_next_and_clears_it_awa
     [verdict] = bed.a.api.items(f"{schedule}/preview")
     assert verdict["reasons"] == ["last: number 1 of the newest 1"]
     bed.a.api.change("DELETE", schedule)
+
+
+# --- of a thin volume ---
+
+THIN_HOME = "/srv/holdfast/main/thin/x"
+THIN_ONES = "/v1/snapshots/thin"
+
+
+@pytest.fixture
+def thin_bed(made: Bed, lab_bed: Lab) -> Iterator[Bed]:
+    """The pool with a thin pool that does not grow, and in it a volume that is a share, with 8 MiB and a folder."""
+    api = made.a.api
+    api.change(
+        "PUT", "/v1/pools/main/thin", {"size_bytes": 256 * MIB, "most_promised_percent": 1000, "grows_itself": False}
+    )
+    volume = {"pool": "main", "name": "thin", "size_bytes": 320 * MIB, "kind": "nas", "is_thin": True}
+    api.change("POST", "/v1/volumes", volume)
+    api.change("POST", "/v1/shares", {"name": "thin", "volume": "thin", "path": "x"})
+    shell(made, f"mkdir {THIN_HOME}/folder && echo then >{THIN_HOME}/folder/file")
+    shell(made, f"head -c {8 * MIB} /dev/urandom >{THIN_HOME}/large; sync -f {THIN_HOME}")
+    yield made
+    for schedule in api.items("/v1/volumes/thin/snapshot-schedules"):
+        api.change("DELETE", f"/v1/volumes/thin/snapshot-schedules/{schedule['name']}")
+    for snapshot in api.items("/v1/snapshots"):
+        api.change("DELETE", f"{THIN_ONES}/{snapshot['name']}?confirm={snapshot['name']}")
+    api.change("DELETE", "/v1/shares/thin")
+    api.change("DELETE", "/v1/volumes/thin?confirm=thin")
+    api.change("DELETE", "/v1/pools/main/thin")
+
+
+def has_snapshots(bed: Bed, number: int) -> bool:
+    return len(bed.a.api.items("/v1/snapshots")) == number
+
+
+def thin_used_percent(bed: Bed) -> float:
+    return float(bed.a.api.get("/v1/pools/main")["thin"]["used_percent"])
+
+
+def test_a_thin_snapshot_is_mounted_restored_from_rolled_back_to_and_cloned(thin_bed: Bed) -> None:
+    bed, api = thin_bed, thin_bed.a.api
+    free_bytes = api.get("/v1/pools/main")["free_bytes"]
+    with pytest.raises(Refused, match="they have no reserve"):
+        api.change("POST", "/v1/snapshots", {"volume": "thin", "name": "s", "reserve_bytes": 16 * MIB})
+    then = tree(bed, THIN_HOME)
+    api.change("POST", "/v1/snapshots", {"volume": "thin", "name": "s"})
+    shown = api.get(f"{THIN_ONES}/s")
+    print(shown, api.get("/v1/pools/main/report"))
+    assert (shown["is_thin"], shown["reserve_bytes"], shown["used_percent"]) == (True, 0, None)
+    assert shown["used_bytes"] >= 8 * MIB
+    assert api.get("/v1/pools/main")["free_bytes"] == free_bytes
+    # Of what is shared nothing is taken twice; of what is overwritten all is.
+    before = thin_used_percent(bed)
+    shell(bed, f"head -c {8 * MIB} /dev/urandom >{THIN_HOME}/large; echo now >{THIN_HOME}/folder/file")
+    shell(bed, f"sync -f {THIN_HOME}")
+    assert 8 * MIB <= (thin_used_percent(bed) - before) * 256 * MIB / 100 <= 16 * MIB
+    now = tree(bed, THIN_HOME)
+
+    api.change("POST", f"{THIN_ONES}/s/mount")
+    place = api.get(f"{THIN_ONES}/s")["mounted_at"]
+    assert tree(bed, f"{place}/x") == then
+    assert shell(bed, f"! touch {place}/x/mine 2>/dev/null; grep ' {place} ' /proc/mounts").count("nouuid") == 1
+    with pytest.raises(Refused, match="unmount"):
+        api.change("POST", f"{THIN_ONES}/s/roll-back?confirm=thin")
+    api.change("POST", f"{THIN_ONES}/s/unmount")
+
+    kept = api.change("POST", f"{THIN_ONES}/s/roll-back?confirm=thin")["result"]["kept_as"]
+    assert (tree(bed, THIN_HOME), api.get("/v1/volumes/thin")["drift"]) == (then, [])
+    assert [(one["name"], one["is_thin"]) for one in api.items("/v1/snapshots")] == [(kept, True), ("s", True)]
+    wanted = {"share": "thin", "path": "folder", "may_replace": True}
+    api.change("POST", f"{THIN_ONES}/{kept}/restore", wanted)
+    assert shell(bed, f"cat {THIN_HOME}/folder/file") == "now\n"
+
+    clone = api.change("POST", f"{THIN_ONES}/{kept}/clone", {"name": "clone"})["result"]
+    assert (clone["is_thin"], tree(bed, f"{clone['mounted_at']}/x")) == (True, now)
+    for name in (kept, "s"):
+        api.change("DELETE", f"{THIN_ONES}/{name}?confirm={name}")
+    shell(bed, f"echo mine >>{clone['mounted_at']}/x/folder/file; sync -f {clone['mounted_at']}")
+    # All of it comes back after a power cut.
+    api.change("POST", "/v1/snapshots", {"volume": "clone", "name": "last"})
+    bed.a.node.cut()
+    bed.a.node.boot()
+    api.wait_until_it_answers(ANSWERS_WITHIN_S)
+    wait_for(lambda: api.get("/v1/volumes/clone")["mounted_at"], ANSWERS_WITHIN_S, "the clone is mounted again")
+    assert shell(bed, f"cat {clone['mounted_at']}/x/folder/file") == "now\nmine\n"
+    assert api.get("/v1/snapshots/clone/last")["used_bytes"] >= 8 * MIB
+    api.change("DELETE", "/v1/snapshots/clone/last?confirm=last")
+    api.change("DELETE", "/v1/volumes/clone?confirm=clone")
+
+
+def test_a_thin_pool_that_fills_drops_the_oldest_of_a_schedule_where_a_policy_says_so(thin_bed: Bed) -> None:
+    bed, api = thin_bed, thin_bed.a.api
+    then = tree(bed, THIN_HOME)
+    api.change("POST", "/v1/snapshots", {"volume": "thin", "name": "mine"})
+    for number, name in enumerate(("one", "two")):
+        starts_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        hours = {"every_hours": 1, "retention": {"last": 5}, "starts_at": starts_at.isoformat()}
+        api.change("PUT", f"/v1/volumes/thin/snapshot-schedules/{name}", hours)
+        wait_for(partial(has_snapshots, bed, number + 2), LOOKS_WITHIN_S, "it is taken")
+        shell(bed, f"head -c {40 * MIB} /dev/urandom >{THIN_HOME}/much; sync -f {THIN_HOME}")
+    taken = [one["name"] for one in api.items("/v1/snapshots")]
+    assert len(taken) == 3
+    used = thin_used_percent(bed)
+    print(f"the thin pool is used to {used} %")
+    # Nobody asked for it yet: nothing goes, however full.
+    told = api.change("PUT", "/v1/volumes/thin/snapshot-policy", {"action": "stop", "alert_percent": 40})["result"]
+    assert "does nothing for them" in told["notice"]
+    shell(bed, "sleep 17")
+    assert [one["name"] for one in api.items("/v1/snapshots")] == taken
+    policy = {"action": "drop_oldest", "alert_percent": int(used) - 1}
+    api.change("PUT", "/v1/volumes/thin/snapshot-policy", policy)
+    # The first one holds nothing alone but what was overwritten before the second.
+    wait_for(lambda: thin_used_percent(bed) < int(used) - 1, LOOKS_WITHIN_S, "the thin pool has room again")
+    left = [one["name"] for one in api.items("/v1/snapshots")]
+    assert "mine" in left
+    assert len(left) < 3
+    assert tree(bed, THIN_HOME).splitlines()[-2:] == then.splitlines()[-2:]
+    shell(bed, f"head -c {10 * MIB} /dev/urandom >{THIN_HOME}/more; sync -f {THIN_HOME}")
+    assert api.get("/v1/volumes/thin")["drift"] == []

@@ -45,7 +45,7 @@ def half(node: Node, name: str) -> dict[str, Any]:
 
 
 def test_the_driver_keeps_the_contract_and_survives_interruptions_and_accidents(lab_bed: Lab, node: Node) -> None:
-    kits = [f"{TESTS}/on_node.py::{name}" for name in ("TestLvmVolumes", "TestLvmPools")]
+    kits = [f"{TESTS}/on_node.py::{name}" for name in ("TestLvmVolumes", "TestLvmPools", "TestLvmThinSnapshots")]
     # The kits on one node, what only LVM can do wrong on the other: each takes a minute and more.
     with ThreadPoolExecutor() as threads:
         runs = [

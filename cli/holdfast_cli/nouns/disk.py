@@ -12,4 +12,4 @@ def disk() -> None:
     """The disks of this node: size, and any signature found on them."""
 
 
-add_list(disk, "disks", ("path", "size_bytes", "signatures", "used_by", "faults"))
+add_list(disk, "disks", ("path", "size_bytes", "signatures", "used_by", "faults", "health"))

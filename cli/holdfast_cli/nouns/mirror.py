@@ -135,6 +135,41 @@ def grow(change: Change, name: str, volume: str, size_bytes: int) -> None:
     change.send("POST", url_path("mirrors", name, "grow"), {"volume": volume, "size_bytes": size_bytes})
 
 
+@mirror.command("add-volume")
+@click.argument("name")
+@click.argument("volume")
+@click.option(
+    "--first-sync",
+    type=click.Choice(["zero", "full"]),
+    required=True,
+    help="zero: empty both sides, nothing to copy; full: keep the data of this side and copy it.",
+)
+@click.option("--destination", metavar="ITS-VOLUME", help="Overwrite this volume of the partner, set to destination.")
+@click.option("--zero-limit", type=Size(), metavar="SIZE", help="Each node zeroes no more than this in a second.")
+@changing
+def add_volume(
+    change: Change, name: str, volume: str, first_sync: str, destination: str | None, zero_limit: int | None
+) -> None:
+    """Add a volume of this node to a mirror while the others are used."""
+    body: dict[str, Any] = {"volume": volume, "first_sync": first_sync}
+    if destination is not None:
+        body["destination_volume"] = destination
+    if zero_limit is not None:
+        body["zero_limit_bytes_s"] = zero_limit
+    change.send("POST", url_path("mirrors", name, "add-volume"), body)
+
+
+@mirror.command("remove-volume")
+@click.argument("name")
+@click.argument("volume")
+@confirm_option
+@changing
+def remove_volume(change: Change, name: str, volume: str, confirm: str | None) -> None:
+    """Take a volume out of a mirror; both nodes keep their copies, as plain volumes."""
+    query = confirmed(volume, confirm, "ends the mirroring of the volume and leaves a copy on each node")
+    change.send("POST", url_path("mirrors", name, "remove-volume"), {"volume": volume}, query=query)
+
+
 @mirror.command("replace-disk")
 @click.argument("name")
 @click.option("--volume", required=True, help="Which of its volumes lost its disk on this node.")

@@ -11,7 +11,7 @@ from holdfast_cli.session import Session, url_path
 
 _COLUMNS = (
     *("started_at", "ended_at", "duration_s", "speed_bytes_s"),
-    *("task", "schedule", "action", "result", "reason", "counts"),
+    *("task", "schedule", "action", "result", "reason", "way", "way_reason", "counts"),
 )
 
 

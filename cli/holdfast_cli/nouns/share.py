@@ -55,13 +55,17 @@ def show_smb(session: Session, name: str) -> None:
 @click.option("--write-group", "write_groups", multiple=True, metavar="GROUP", help="A group that may read and write.")
 @click.option("--read-only", "is_read_only", is_flag=True, help="Nobody writes, whatever the lists say.")
 @click.option("--hidden", "is_hidden", is_flag=True, help="Do not show it to who browses.")
+@click.option("--snapshots", "shows_snapshots", is_flag=True, help="Show snapshots of its volume as former versions.")
 @changing
-def offer_smb(change: Change, name: str, is_read_only: bool, is_hidden: bool, **lists: tuple[str, ...]) -> None:
+def offer_smb(
+    change: Change, name: str, is_read_only: bool, is_hidden: bool, shows_snapshots: bool, **lists: tuple[str, ...]
+) -> None:
     """Offer a share by SMB, or say anew how; who is not named has no access.
 
     Who may do as much as before notices nothing; who may do less is held to it at once.
     """
-    body = {**{key: list(names) for key, names in lists.items()}, "is_read_only": is_read_only, "is_hidden": is_hidden}
+    switches = {"is_read_only": is_read_only, "is_hidden": is_hidden, "shows_snapshots": shows_snapshots}
+    body = {**{key: list(names) for key, names in lists.items()}, **switches}
     change.send("PUT", url_path("shares", name, "smb"), body)
 
 
@@ -94,9 +98,16 @@ def show_nfs(session: Session, name: str) -> None:
     help="Whose user numbers are replaced by those of nobody.",
 )
 @click.option("--read-only", "is_read_only", is_flag=True, help="Nobody writes, whatever else is said.")
+@click.option("--snapshots", "shows_snapshots", is_flag=True, help="Show snapshots of its volume in `.snapshots`.")
 @changing
 def offer_nfs(
-    change: Change, name: str, writers: tuple[str, ...], readers: tuple[str, ...], squash: str, is_read_only: bool
+    change: Change,
+    name: str,
+    writers: tuple[str, ...],
+    readers: tuple[str, ...],
+    squash: str,
+    is_read_only: bool,
+    shows_snapshots: bool,
 ) -> None:
     """Offer a share by NFS, or say anew how; hosts in no NETWORK (10.0.0.7, 10.0.0.0/24) have no access."""
     clients = [
@@ -104,7 +115,8 @@ def offer_nfs(
         for networks in (writers, readers)
         for network in networks
     ]
-    change.send("PUT", url_path("shares", name, "nfs"), {"clients": clients, "is_read_only": is_read_only})
+    body = {"clients": clients, "is_read_only": is_read_only, "shows_snapshots": shows_snapshots}
+    change.send("PUT", url_path("shares", name, "nfs"), body)
 
 
 @share.command("withdraw-nfs")

@@ -13,8 +13,8 @@ from holdfast_cli.session import Session, url_path
 from holdfast_cli.sizes import Size
 
 _COLUMNS = (
-    *("pool", "volume", "name", "taken_at", "cause", "schedule", "reserve_bytes", "used_percent", "full_in_s"),
-    *("is_overflown", "locked_until", "mounted_at"),
+    *("pool", "volume", "name", "taken_at", "cause", "schedule", "reserve_bytes", "used_bytes", "used_percent"),
+    *("full_in_s", "is_thin", "is_overflown", "locked_until", "mounted_at"),
 )
 
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
+from holdfast_cli.errors import CommandError, Exit
 from holdfast_cli.jobs import Change
 from holdfast_cli.options import changing, confirm_option, confirmed, given, immediate
 from holdfast_cli.session import Session, url_path
 from holdfast_cli.sizes import Size
 from holdfast_cli.verbs import add_confirmed_delete, add_list, add_show
+
+DAY_S = 86400
 
 
 @click.group()
@@ -40,10 +43,12 @@ add_confirmed_delete(volume, "volumes", "destroys the volume and its data")
 @click.option("--label", help="Free text for people.")
 @click.option("--file-system", type=click.Choice(["xfs", "ext4"]), help="Of the kind nas: what keeps the files.")
 @click.option("--thin", "is_thin", is_flag=True, default=None, help="Take room from the thin pool as it is written.")
+@click.option("--worm-days", type=click.IntRange(1, 36500), help="Of the kind nas: write once, retained so long.")
 @changing
-def create(change: Change, name: str, **content: Any) -> None:
+def create(change: Change, name: str, worm_days: int | None, **content: Any) -> None:
     """Make a volume."""
-    change.send("POST", url_path("volumes"), given(name=name, **content))
+    worm_retention_s = None if worm_days is None else worm_days * DAY_S
+    change.send("POST", url_path("volumes"), given(name=name, worm_retention_s=worm_retention_s, **content))
 
 
 @volume.command()
@@ -62,6 +67,35 @@ def grow(change: Change, name: str, size_bytes: int) -> None:
 def set_label(change: Change, name: str, label: str) -> None:
     """Give a volume another label."""
     change.send("PUT", url_path("volumes", name, "label"), {"label": label})
+
+
+@volume.command()
+@click.argument("name")
+@immediate
+def worm(session: Session, name: str) -> None:
+    """Show what is retained of a volume that is write once."""
+    session.show(session.get(url_path("volumes", name, "worm")))
+
+
+@volume.command("set-worm")
+@click.argument("name")
+@click.option("--days", type=click.IntRange(1, 36500), help="How long each of its files is retained.")
+@click.option("--off", is_flag=True, help="Make it an ordinary volume. Refused while a file is retained.")
+@changing
+def set_worm(change: Change, name: str, days: int | None, off: bool) -> None:
+    """Retain the files of a volume that is write once longer. Shorter is refused while a file is retained."""
+    if (days is None) is not off:
+        raise CommandError(Exit.USAGE, "say either --days N or --off")
+    body = {"retention_s": None if days is None else days * DAY_S}
+    change.send("PUT", url_path("volumes", name, "worm"), body)
+
+
+@volume.command("walk-worm")
+@click.argument("name")
+@changing
+def walk_worm(change: Change, name: str) -> None:
+    """Look at every file of a volume that is write once now: those whose time has passed can be removed then."""
+    change.send("POST", url_path("volumes", name, "worm", "walk"))
 
 
 @volume.command("set-mode")

@@ -11,6 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 from holdfast.hooks.copying import FilterRule
 from holdfast.hooks.filters import LONGEST_PATTERN, MOST_RULES
 from holdfast.planning.copy_attempts import LONGEST_RETRY_DELAY_S, MOST_RETRIES
+from holdfast.planning.copy_ways import WayWanted
 from holdfast.planning.transfer_windows import MOST_WINDOWS, TransferWindow
 from holdfast.services.copies.replica_documents import Transport
 
@@ -103,6 +104,11 @@ class TaskRulesSchema(Schema):
     windows_time_zone = fields.String(validate=validate.Length(max=LONGEST_ZONE))
     retries = fields.Integer(strict=True, validate=validate.Range(min=0, max=MOST_RETRIES))
     retry_delay_s = fields.Integer(strict=True, validate=validate.Range(min=1, max=LONGEST_RETRY_DELAY_S))
+    way = fields.Enum(
+        WayWanted,
+        by_value=True,
+        metadata={"description": "whether a run walks everything, or looks at what changed where that is safe"},
+    )
 
 
 def as_values(given: dict[str, Any]) -> dict[str, Any]:

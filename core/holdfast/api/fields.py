@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from holdfast.config import NAME
+from holdfast.planning.write_once import LONGEST_S, SHORTEST_S
 from holdfast.values import Secret
 
 MOST_BYTES = 2**60
@@ -39,6 +40,14 @@ class Bytes(fields.Integer):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(strict=True, validate=validate.Range(min=1, max=MOST_BYTES), **keywords)
+
+
+class RetentionSeconds(fields.Integer):
+    """How long a file is retained: up to a hundred years."""
+
+    def __init__(self, **keywords: Any) -> None:
+        allowed = validate.Range(min=SHORTEST_S, max=LONGEST_S)
+        super().__init__(strict=True, validate=allowed, **keywords)
 
 
 class Rate(fields.Integer):

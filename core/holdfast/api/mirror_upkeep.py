@@ -10,13 +10,16 @@ from holdfast.api.fields import Bytes, Name, NoFields, Rate
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.api.schedules import ScheduleSchema, schedule_of
 from holdfast.hooks.replication import SyncLimits
+from holdfast.services.mirrors.adding import MirrorAdding
 from holdfast.services.mirrors.growth import MirrorGrowth
 from holdfast.services.mirrors.mirrors import Mirrors
+from holdfast.services.mirrors.removing import MirrorRemoving
 from holdfast.services.mirrors.repair import MirrorRepair
 from holdfast.services.mirrors.replacement import MirrorReplacement
 from holdfast.services.mirrors.split_brain import SplitBrains
 from holdfast.services.mirrors.split_brain_jobs import SplitBrainJobs
 from holdfast.services.mirrors.verify import MirrorVerify
+from holdfast.services.mirrors.wanted import FirstSync
 
 
 class LimitsSchema(Schema):
@@ -40,6 +43,24 @@ class GrowSchema(Schema):
     size_bytes = Bytes(required=True)
 
 
+class AddVolumeSchema(Schema):
+    """A volume of this node, the mirror's source, that the mirror is to have, too.
+
+    The partner's is made, unless `destination_volume` names one that it has. See the making of a mirror for the rest.
+    """
+
+    volume = Name(required=True)
+    first_sync = fields.Enum(FirstSync, by_value=True, required=True)
+    destination_volume = Name(load_default=None, allow_none=True)
+    zero_limit_bytes_s = Rate(load_default=None, allow_none=True)
+
+
+class RemoveVolumeSchema(Schema):
+    """A volume that the mirror is to have no more."""
+
+    volume = Name(required=True)
+
+
 class ReplaceDiskSchema(Schema):
     """A volume that lost its disk on this node, and the pool of this node that it is to lie in from now on."""
 
@@ -61,6 +82,8 @@ def routes(
     split_brains: SplitBrains,
     split_brain_jobs: SplitBrainJobs,
     growth: MirrorGrowth,
+    adding: MirrorAdding,
+    removing: MirrorRemoving,
     replacement: MirrorReplacement,
 ) -> tuple[Route, ...]:
     """The routes of a mirror's upkeep."""
@@ -104,6 +127,24 @@ def routes(
         body, name = call.body, call.path["mirror"]
         job = await growth.grow(name, body["volume"], body["size_bytes"], validate_only=call.validate_only)
         return Started(job)
+
+    async def add_volume(call: Call) -> Started:
+        body = call.body
+        job = await adding.add(
+            call.path["mirror"],
+            body["volume"],
+            body["first_sync"],
+            body["destination_volume"],
+            body["zero_limit_bytes_s"],
+            validate_only=call.validate_only,
+        )
+        return Started(job)
+
+    async def remove_volume(call: Call) -> Started:
+        name, volume = call.path["mirror"], call.body["volume"]
+        await mirrors.get(name)
+        call.confirm(volume)
+        return Started(await removing.remove(name, volume, validate_only=call.validate_only))
 
     async def replace_disk(call: Call) -> Started:
         body = call.body
@@ -149,6 +190,14 @@ def routes(
         post("pause-sync", "Hold a resync where it is.", pause),
         post("resume-sync", "Let a held resync go on.", resume),
         post("grow", "Make a volume larger on both nodes, and the file system on it.", grow, body=GrowSchema),
+        post("add-volume", "Add a volume to its write order while it is used.", add_volume, body=AddVolumeSchema),
+        post(
+            "remove-volume",
+            "Take a volume out while the others are used; both copies stay.",
+            remove_volume,
+            body=RemoveVolumeSchema,
+            destroys=True,
+        ),
         post(
             "replace-disk",
             "Give a volume that lost its disk on this node a new one in another pool, while the partner serves.",

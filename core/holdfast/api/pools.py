@@ -8,7 +8,9 @@ from marshmallow import Schema, fields, validate
 
 from holdfast.api.fields import Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.pools import Pools
+from holdfast.values import to_plain
 
 DISK_PATH = r"/dev/[A-Za-z0-9/_.:+-]{1,200}\Z"
 DiskPath = fields.String(validate=validate.Regexp(DISK_PATH))
@@ -27,17 +29,23 @@ class PoolSchema(Schema):
     )
 
 
-def routes(pools: Pools) -> tuple[Route, ...]:
+def routes(pools: Pools, healths: DiskHealths) -> tuple[Route, ...]:
     """The routes of these nouns."""
 
     async def disks(call: Call) -> Page:
-        return Page(await pools.disks())
+        found = await pools.disks()
+        told = await healths.shown([disk.path for disk in found])
+        return Page([{**to_plain(disk), "health": to_plain(told[disk.path])} for disk in found])
 
     async def show_all(call: Call) -> Page:
         return Page(await pools.list())
 
     async def show(call: Call) -> Any:
-        return await pools.get(call.path["pool"])
+        plain = to_plain(await pools.get(call.path["pool"]))
+        told = await healths.shown([disk["path"] for disk in plain["members"] if disk["path"]])
+        for disk in plain["members"]:
+            disk["health"] = to_plain(told[disk["path"]]) if disk["path"] else None
+        return plain
 
     async def create(call: Call) -> Started:
         overwrite = {disk: tuple(found) for disk, found in call.body["overwrite"].items()}

@@ -23,11 +23,11 @@ ROWS_AT_ONCE = 500
 COUNTS = (
     *("files_considered", "files_sent", "files_deleted"),
     *("considered_bytes", "literal_bytes", "sent_bytes", "received_bytes"),
-    *("files_verified", "copying_ms"),
+    *("files_verified", "copying_ms", "files_changed", "comparing_ms"),
 )
 COLUMNS = (
     *("id", "task", "type", "action", "result", "reason", "schedule", "due_at"),
-    *("started_at", "ended_at", "frozen_at", "duration_s", "speed_bytes_s", "job"),
+    *("started_at", "ended_at", "frozen_at", "duration_s", "speed_bytes_s", "job", "way", "way_reason"),
 )
 
 
@@ -59,6 +59,8 @@ def _shown(run: Run) -> dict[str, Any]:
         "duration_s": _duration_s(run),
         "speed_bytes_s": _speed_bytes_s(run),
         "job": run.job_id,
+        "way": run.way,
+        "way_reason": run.way_reason,
         "counts": run.counts,
     }
 

@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 
 from holdfast.api.fields import Name
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
-from holdfast.hooks.share import NfsClient, NfsExposure, SmbExposure, Squash
+from holdfast.hooks.share import SNAPSHOTS_FOLDER, NfsClient, NfsExposure, SmbExposure, Squash
 from holdfast.services.shares.accounts import ShareAccounts
 from holdfast.services.shares.documents import NfsOfferDocument, SmbOfferDocument
 from holdfast.services.shares.offers import OfferView, ShareOffers
@@ -50,6 +50,7 @@ class SmbOfferSchema(Schema):
     write_groups = _names("Groups whose members may read and write.")
     is_read_only = _switch("Nobody writes, whatever the lists say.")
     is_hidden = _switch("It is not shown to who browses.")
+    shows_snapshots = _switch("Clients see the snapshots of its volume, as its former versions.")
 
 
 class NfsClientSchema(Schema):
@@ -69,6 +70,7 @@ class NfsOfferSchema(Schema):
 
     clients = fields.List(fields.Nested(NfsClientSchema), load_default=list, validate=validate.Length(max=256))
     is_read_only = _switch("Nobody writes, whatever the networks say.")
+    shows_snapshots = _switch(f"Clients see the snapshots of its volume, in the folder `{SNAPSHOTS_FOLDER}`.")
 
     @validates_schema
     def _no_network_twice(self, data: dict[str, Any], **keywords: Any) -> None:
@@ -79,7 +81,13 @@ class NfsOfferSchema(Schema):
 
 def _shown(view: OfferView[Any]) -> dict[str, Any]:
     wanted = to_plain(view.wanted)
-    return {**wanted, "is_replica": view.is_replica, "actual": view.actual, "drift": view.drift}
+    return {
+        **wanted,
+        "is_replica": view.is_replica,
+        "actual": view.actual,
+        "drift": view.drift,
+        "snapshots": view.snapshots,
+    }
 
 
 def routes(
@@ -101,7 +109,7 @@ def routes(
     async def offer_nfs(call: Call) -> Started:
         share, clients = call.path["share"], tuple(call.body["clients"])
         fsid = (await nfs.kept(share) or NfsOfferDocument(share, str(uuid.uuid4()))).fsid
-        document = NfsOfferDocument(share, fsid, clients, call.body["is_read_only"])
+        document = NfsOfferDocument(share, fsid, clients, call.body["is_read_only"], call.body["shows_snapshots"])
         return Started(await nfs.offer(document, validate_only=call.validate_only))
 
     async def withdraw(offers: ShareOffers[Any], call: Call) -> Started:

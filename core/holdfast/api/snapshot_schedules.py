@@ -98,7 +98,7 @@ def routes(schedules: SnapshotSchedules, watch: SnapshotWatch) -> tuple[Route, .
         return Page(verdicts)
 
     async def show_policy(call: Call) -> Any:
-        return await watch.policy(call.path["volume"])
+        return await watch.shown_policy(call.path["volume"])
 
     async def put_policy(call: Call) -> Started:
         policy = policy_of(call.body)

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from holdfast.api.fields import Bytes, Name
+from holdfast.api.fields import Bytes, Name, RetentionSeconds
 from holdfast.api.routes import Call, ChangeQuery, DestroyQuery, Page, Route, Started
 from holdfast.hooks.volume import FileSystem, IoType, VolumeKind, VolumeSpec
 from holdfast.services.documents import ReplicationMode
@@ -45,6 +45,11 @@ class VolumeSchema(Schema):
         falsy={False},
         metadata={"description": "take room from the pool's thin pool as it is written, instead of all of it now"},
     )
+    worm_retention_s = RetentionSeconds(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "of kind nas: it is write once, and each of its files is retained so long"},
+    )
 
 
 class VolumeLabelSchema(Schema):
@@ -79,7 +84,9 @@ def routes(volumes: Volumes, growth: VolumeGrowth, labels: VolumeLabels, modes: 
         body = call.body
         what = body["kind"], body["io_type"], body["is_thin"], body["file_system"]
         spec = VolumeSpec(body["pool"], body["name"], body["size_bytes"], *what)
-        return Started(await volumes.create(spec, body["label"], validate_only=call.validate_only))
+        worm_s = body["worm_retention_s"]
+        job = await volumes.create(spec, body["label"], worm_retention_s=worm_s, validate_only=call.validate_only)
+        return Started(job)
 
     async def delete(call: Call) -> Started:
         name = call.path["volume"]

@@ -10,6 +10,7 @@ from holdfast.services.copies.directions import DirectionDocument
 from holdfast.services.copies.kept_documents import KeptCopyDocument, RetentionDocument
 from holdfast.services.copies.restore_openings import RestoreOpening
 from holdfast.services.copies.truth import TruthDocument
+from holdfast.services.copies.ways import ListingDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.groups.history import GroupHistories, GroupHistory
@@ -18,6 +19,7 @@ from holdfast.services.jobs import Jobs
 from holdfast.services.mirrors.history import MirrorHistories, MirrorHistory
 from holdfast.services.nodes.maintenance_marks import MaintenanceMark, MaintenanceMarks
 from holdfast.services.partner import PartnerLink
+from holdfast.services.pools.disk_health import DiskRecord
 from holdfast.services.requests import Claims
 from holdfast.services.shares.documents import ShareNumbersDocument
 from holdfast.services.snapshots.documents import SnapshotAlert
@@ -58,11 +60,13 @@ class Ground:
         self.copies = Intents(database, clock, "replica-copy", ReplicaCopy)
         self.restore_openings = Intents(database, clock, "restore-opening", RestoreOpening)
         self.truths = Intents(database, clock, "task-truth", TruthDocument)
+        self.listings = Intents(database, clock, "copied-listing", ListingDocument)
         self.retention = Intents(database, clock, "copy-retention", RetentionDocument)
         self.kept_copies = Intents(database, clock, "kept-copy", KeptCopyDocument)
         self.directions = Intents(database, clock, "copy-direction", DirectionDocument)
         self.missed_objectives = Intents(database, clock, "missed-objective", MissedObjective)
         self.snapshot_alerts = Intents(database, clock, "snapshot-alert", SnapshotAlert)
+        self.disk_records = Intents(database, clock, "disk-record", DiskRecord)
         self.share_numbers = Intents(database, clock, "share-numbers", ShareNumbersDocument)
         self.revisions = Revisions(database)
         self.runs = Runs(database, clock)

@@ -32,6 +32,7 @@ from holdfast.api import (
     task_verification,
     tasks,
     volumes,
+    worm,
 )
 from holdfast.compose.ground import Ground
 from holdfast.compose.services import Services
@@ -42,9 +43,10 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
     """The application that serves every noun."""
     routes = [
         *nodes.routes(node, services.node_replacement, ground.drivers, services.reconciler, services.maintenance),
-        *pools.routes(services.pools),
+        *pools.routes(services.pools, services.disk_healths),
         *pool_upkeep.routes(services.pool_disks, services.pool_names, services.thin_pools, services.pool_reports),
         *volumes.routes(services.volumes, services.volume_growth, services.volume_labels, services.modes),
+        *worm.routes(services.worm_retention),
         *snapshots.routes(
             services.snapshots,
             services.snapshot_side.mounts,
@@ -71,6 +73,8 @@ def build_app(ground: Ground, services: Services, node: Nodes) -> web.Applicatio
             services.split_brains,
             services.split_brain_jobs,
             services.growth,
+            services.adding,
+            services.removing,
             services.replacement,
         ),
         *targets.routes(services.targets, services.target_identity),

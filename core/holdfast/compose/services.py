@@ -10,6 +10,7 @@ from holdfast.services.copies.ages import CopyAges
 from holdfast.services.copies.directions import Directions
 from holdfast.services.copies.frozen import FrozenCopies
 from holdfast.services.copies.kept import KeptCopies
+from holdfast.services.copies.listings import Listings
 from holdfast.services.copies.previews import TaskPreviews
 from holdfast.services.copies.replica_changes import ReplicaChanges
 from holdfast.services.copies.replicas import Replicas
@@ -20,6 +21,7 @@ from holdfast.services.copies.schedules import TaskSchedules
 from holdfast.services.copies.tasks import Tasks
 from holdfast.services.copies.transports import Transports
 from holdfast.services.copies.truth import RunTruth
+from holdfast.services.copies.ways import CopyWays
 from holdfast.services.groups.checks import GroupChecks
 from holdfast.services.groups.drill_schedules import DrillSchedules
 from holdfast.services.groups.drills import Drills
@@ -31,12 +33,15 @@ from holdfast.services.groups.links import Links
 from holdfast.services.groups.moves import GroupMoves
 from holdfast.services.groups.preflight import Preflight
 from holdfast.services.groups.rules import GroupRules
+from holdfast.services.mirrors.adding import MirrorAdding
 from holdfast.services.mirrors.growth import MirrorGrowth
 from holdfast.services.mirrors.jobs import MirrorJobs
 from holdfast.services.mirrors.link import MirrorLink
+from holdfast.services.mirrors.making import MirrorMaking
 from holdfast.services.mirrors.mirrors import Mirrors
 from holdfast.services.mirrors.modes import ReplicationModes
 from holdfast.services.mirrors.mounts import MirrorMounts
+from holdfast.services.mirrors.removing import MirrorRemoving
 from holdfast.services.mirrors.repair import MirrorRepair
 from holdfast.services.mirrors.replacement import MirrorReplacement
 from holdfast.services.mirrors.requests import MirrorRequests
@@ -49,6 +54,7 @@ from holdfast.services.mirrors.watch import MirrorWatch
 from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.nodes.replacement import NodeReplacement
 from holdfast.services.partner import PeerHandler
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
@@ -59,6 +65,7 @@ from holdfast.services.shares.accounts import ShareAccounts
 from holdfast.services.shares.documents import NfsOfferDocument, SmbOfferDocument
 from holdfast.services.shares.offers import ShareOffers
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.views import FillRates
 from holdfast.services.targets.discovery import Discovery
 from holdfast.services.targets.identity import TargetIdentity
@@ -69,6 +76,9 @@ from holdfast.services.targets.watch import TargetWatch
 from holdfast.services.volumes.growth import VolumeGrowth
 from holdfast.services.volumes.labels import VolumeLabels
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
+from holdfast.services.worm.keeper import WormKeeper
+from holdfast.services.worm.retention import WormRetention
 
 
 class Services:
@@ -81,25 +91,47 @@ class Services:
         # The file side.
         self.pools = Pools(kept.pools, jobs, drivers, dependents)
         self.pool_disks = PoolDisks(kept.pools, jobs, drivers)
+        self.disk_healths = DiskHealths(ground.disk_records, drivers, ground.events, ground.clock)
         self.thin_pools = ThinPools(kept.pools, jobs, drivers)
-        self.volumes = Volumes(kept.volumes, jobs, drivers, dependents, self.thin_pools, hooks, config.mount_dir)
+        self.worm_guard = WormGuard(kept.volumes, drivers, clock, config.mount_dir)
+        self.worm_keeper = WormKeeper(kept.volumes, self.worm_guard, jobs, clock, config.mount_dir)
+        self.worm_retention = WormRetention(kept.volumes, self.worm_keeper, self.worm_guard, jobs, clock)
+        self.volumes = Volumes(
+            kept.volumes,
+            jobs,
+            drivers,
+            dependents,
+            self.thin_pools,
+            hooks,
+            config.mount_dir,
+            self.worm_guard,
+            self.worm_keeper,
+        )
         self.pool_names = PoolNames(kept.pools, kept.volumes, self.volumes, jobs, drivers, dependents)
         self.pool_reports = PoolReports(kept.volumes, self.volumes, drivers)
         self.volume_labels = VolumeLabels(kept.volumes, self.volumes, jobs)
         rates = FillRates()
-        self.snapshots = make_snapshots(ground, rates)
+        self.snapshots = make_snapshots(ground, rates, self.thin_pools)
         self.shares = Shares(kept.shares, self.volumes, jobs, dependents)
         self.share_accounts = ShareAccounts(
             kept.share_users, kept.share_groups, ground.share_numbers, kept.smb_offers, secrets, jobs, drivers
         )
+        self.share_snapshots = ShareSnapshots(
+            kept.volumes, kept.snapshots, self.shares, self.snapshots, jobs, drivers, config.mount_dir
+        )
+        with_snapshots = hooks, self.share_snapshots
         self.smb_offers = ShareOffers(
-            "smb", SmbOfferDocument, kept.smb_offers, self.shares, kept.replicas, jobs, drivers.smb, hooks
+            "smb", SmbOfferDocument, kept.smb_offers, self.shares, kept.replicas, jobs, drivers.smb, *with_snapshots
         )
         self.nfs_offers = ShareOffers(
-            "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, hooks
+            "nfs", NfsOfferDocument, kept.nfs_offers, self.shares, kept.replicas, jobs, drivers.nfs, *with_snapshots
         )
         offers = (self.smb_offers, self.nfs_offers)
-        self.snapshot_side = SnapshotSide(ground, self.snapshots, rates, self.volumes, self.shares, offers)
+        # Shares let go of their snapshots before these are unmounted.
+        users = (*offers, self.share_snapshots, self.worm_keeper)
+        self.snapshot_side = SnapshotSide(
+            ground, self.snapshots, rates, self.volumes, self.shares, self.worm_guard, users
+        )
 
         async def hold_clients(share: str) -> None:
             for each in offers:
@@ -117,6 +149,7 @@ class Services:
             self.transports,
             clock,
             hold_clients,
+            self.worm_guard,
         )
         self.replica_changes = ReplicaChanges(
             kept.agents, kept.replicas, kept.tasks, secrets, self.replicas, jobs, partner, clock
@@ -134,6 +167,8 @@ class Services:
             kept.agents,
         )
         self.truth = RunTruth(ground.truths, kept.tasks, jobs, drivers, ground.events, clock)
+        listings = Listings(config.state_dir / "listings")
+        ways = CopyWays(ground.listings, kept.tasks, ground.runs, drivers, clock, listings, node=node)
         self.task_runs = TaskRuns(
             kept.tasks,
             ground.runs,
@@ -146,10 +181,12 @@ class Services:
             clock,
             config.run_dir,
             self.truth,
+            ways,
             self.transports,
+            self.share_snapshots,
             node=node,
         )
-        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, self.shares, jobs, drivers)
+        self.task_previews = TaskPreviews(kept.tasks, self.task_runs, ways, self.shares, jobs, drivers)
         self.task_schedules = TaskSchedules(
             kept.tasks,
             kept.schedules,
@@ -183,6 +220,7 @@ class Services:
             dependents,
             clock,
             self.transports,
+            self.worm_guard,
             replication_address=config.peer.replication_address,
         )
         self.frozen = FrozenCopies(kept.replicas, self.shares, self.snapshots, drivers, config.run_dir)
@@ -202,6 +240,7 @@ class Services:
             drivers,
             partner,
             ground.events,
+            self.share_snapshots,
             node=node,
         )
         for each in offers:
@@ -226,7 +265,7 @@ class Services:
         )
         self.mirror_requests = MirrorRequests(self.sides, kept.volumes, ground.secrets, drivers)
         histories = ground.histories
-        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, offers, node=node)
+        self.mounts = MirrorMounts(kept.mirrors, kept.groups, self.volumes, jobs, drivers, users, node=node)
         self.split_brains = SplitBrains(
             kept.mirrors, kept.targets, histories, drivers, partner, ground.events, node=node
         )
@@ -250,7 +289,7 @@ class Services:
             clock,
             node=node,
         )
-        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner)
+        self.modes = ReplicationModes(kept.volumes, self.volumes, jobs, drivers, dependents, partner, self.worm_guard)
         self.mirrors = Mirrors(
             kept.mirrors,
             kept.volumes,
@@ -263,14 +302,15 @@ class Services:
             self.split_brains,
             self.verify,
             self.modes,
+            self.worm_guard,
             node=node,
         )
         self.link = MirrorLink(
             kept.mirrors, kept.volumes, self.mirrors, self.sides, jobs, drivers, partner, clock, node=node
         )
+        making = MirrorMaking(kept.volumes, self.sides, drivers, partner, self.mounts, clock, node=node)
         MirrorJobs(
             kept.mirrors,
-            kept.volumes,
             self.mirrors,
             self.sides,
             jobs,
@@ -278,7 +318,34 @@ class Services:
             partner,
             hooks,
             self.mounts,
+            making,
             self.link,
+            clock,
+        )
+        self.adding = MirrorAdding(
+            kept.mirrors,
+            kept.volumes,
+            kept.groups,
+            self.mirrors,
+            self.sides,
+            making,
+            secrets,
+            jobs,
+            drivers,
+            partner,
+            hooks,
+            clock,
+            node=node,
+        )
+        self.removing = MirrorRemoving(
+            kept.mirrors,
+            kept.targets,
+            self.mirrors,
+            self.sides,
+            jobs,
+            drivers,
+            partner,
+            hooks,
             clock,
             node=node,
         )
@@ -393,10 +460,12 @@ class Services:
             pools=self.pools,
             thin_pools=self.thin_pools,
             volumes=self.volumes,
+            worm=self.worm_keeper,
             snapshots=self.snapshot_side.mounts,
             replicas=self.replicas,
             share_accounts=self.share_accounts,
             share_offers=offers,
+            share_snapshots=self.share_snapshots,
             sides=self.sides,
             mounts=self.mounts,
             split_brains=self.split_brains,
@@ -428,6 +497,8 @@ class Services:
             self.split_brains,
             self.split_brain_jobs,
             self.growth,
+            self.adding,
+            self.removing,
             self.unit_files,
             self.link,
             self.targets,

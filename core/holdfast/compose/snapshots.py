@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.compose.ground import Ground
+from holdfast.services.pools.thin import ThinPools
 from holdfast.services.shares.shares import Shares
 from holdfast.services.snapshots.clone import SnapshotClone
 from holdfast.services.snapshots.mounts import SnapshotMounts
@@ -17,9 +18,10 @@ from holdfast.services.snapshots.views import FillRates
 from holdfast.services.snapshots.watch import SnapshotWatch
 from holdfast.services.volumes.mount_users import MountUser
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
 
 
-def make_snapshots(ground: Ground, rates: FillRates) -> Snapshots:
+def make_snapshots(ground: Ground, rates: FillRates, thin_pools: ThinPools) -> Snapshots:
     """The service that others call to take one."""
     kept = ground.documents
     return Snapshots(
@@ -29,6 +31,7 @@ def make_snapshots(ground: Ground, rates: FillRates) -> Snapshots:
         rates,
         ground.jobs,
         ground.drivers,
+        thin_pools,
         ground.clock,
         ground.config.mount_dir,
     )
@@ -44,6 +47,7 @@ class SnapshotSide:
         rates: FillRates,
         volumes: Volumes,
         shares: Shares,
+        guard: WormGuard,
         users: Sequence[MountUser],
     ) -> None:
         kept, jobs, drivers, clock = ground.documents, ground.jobs, ground.drivers, ground.clock
@@ -61,7 +65,7 @@ class SnapshotSide:
             users,
         )
         self.clones = SnapshotClone(kept.volumes, volumes, snapshots, jobs, drivers, ground.hooks)
-        self.restores = SnapshotRestore(volumes, shares, snapshots, jobs, drivers, ground.config.run_dir)
+        self.restores = SnapshotRestore(volumes, shares, snapshots, jobs, drivers, guard, ground.config.run_dir)
         self.taking = SnapshotTaking(
             kept.volumes, kept.snapshots, kept.snapshot_schedules, snapshots, jobs, drivers, ground.events, clock
         )
@@ -79,4 +83,5 @@ class SnapshotSide:
             drivers,
             ground.events,
             clock,
+            kept.pools,
         )

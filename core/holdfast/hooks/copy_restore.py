@@ -78,6 +78,11 @@ class ReplicaFacts:
     capacity_bytes: int
     free_bytes: int
     now: datetime
+    note: CopyNote | None = None
+    """On the copy in it, if nobody wrote to the replica through the agent since that was left; looking is no writing.
+
+    None also from an agent that does not tell.
+    """
 
 
 class RestoringDriver(ABC):
@@ -110,6 +115,13 @@ class RestoringDriver(ABC):
         Its value is the note on the copy, if nobody wrote to the replica through the agent since that was left: then
         what lies there is the verified copy. None: nobody knows what lies there. Raises BusyError while a copy comes
         in, and where the replica share is held already; NotFoundError for an unknown one.
+        """
+
+    @abstractmethod
+    async def distrust_replicas(self) -> None:
+        """Note, durably, that somebody may have written to replica shares of this node's agent otherwise than by it.
+
+        Until their next notes nobody knows what lies there. Without an agent there is nothing to note.
         """
 
     @abstractmethod

@@ -45,6 +45,20 @@ class CopyOptions:
     is_compressed: bool = False
 
 
+@dataclass(frozen=True)
+class CopyChanges:
+    """Two files with what differs between a source and its replica, made by who has compared the source with itself.
+
+    Each name is relative to the source, any bytes, with `./` before it and a zero byte after it, a directory before
+    what is in it. A directory stands for itself, and not for what is in it.
+    """
+
+    names: str
+    """Names that are new or changed. One that the source lacks fails the copy, and is never deleted."""
+    gone: str
+    """Names that the source lacks: they go from the replica with all below them. Passed over if nothing is deleted."""
+
+
 class CopyAction(StrEnum):
     """What a copy would do with one path."""
 

@@ -184,6 +184,9 @@ class MirrorResource(GroupResource):
     async def connect(self) -> None:
         """Attach and let it connect to the peer."""
 
+    async def take_up(self) -> None:
+        """Where it is served already, serve also what the plan has gained since; nothing gained is success."""
+
     @abstractmethod
     async def leave_peer(self) -> None:
         """Disconnect by force."""

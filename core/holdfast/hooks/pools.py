@@ -55,7 +55,7 @@ class ThinPool:
     metadata_bytes: int
     metadata_used_percent: float | None
     promised_bytes: int
-    """All its thin volumes together could take so much."""
+    """So much its thin volumes could take together, and their snapshots: each of these as much as it holds."""
 
     @property
     def used_bytes(self) -> int | None:
@@ -146,6 +146,16 @@ class PoolUpkeep(Driver):
         Raises BusyError, naming them, while anything lies on those: it would be lost.
         """
         raise self.unsupported("forgetting disks")
+
+    async def ask_disk(self, disk: str) -> str:
+        """What a disk tells of its health (`Can.DISK_HEALTH`), in the form of `smartctl --json` (smartctl(8)).
+
+        A JSON object, whatever the disk answered: that it tells nothing is an answer. One that sleeps is not woken:
+        `smartctl.exit_status` is 3 then. Nothing is changed, and nobody else waits for a disk that does not answer.
+        Raises UnavailableError, saying why, when it does not answer in time or the node has nothing to ask it with;
+        NotFoundError for a disk that is not there.
+        """
+        raise self.unsupported("asking disks")
 
     async def rename_pool(self, name: str, new_name: str) -> Pool:
         """Call a pool otherwise, under its users (`Can.POOL_RENAME`): only the paths of its devices change.

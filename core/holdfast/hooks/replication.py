@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from holdfast.hooks.base import Driver, Offer, hookspec
 from holdfast.hooks.copy_restore import RestoringDriver
-from holdfast.hooks.copying import CopyOptions, CopyPreview, Tls
+from holdfast.hooks.copying import CopyChanges, CopyOptions, CopyPreview, Tls
 from holdfast.values import Secret
 
 # --- data replication -----------------------------------------------------------------------------
@@ -63,6 +63,12 @@ class CopyRun:
     user: str
     password: Secret
     options: CopyOptions = field(default_factory=CopyOptions)
+    changes: CopyChanges | None = None
+    """All that may differ from the replica (`Can.COPY_CHANGES`); None: anything may.
+
+    `copy` and `verify` look at that, at the folders on the way to it and at the top, and at nothing else. The other
+    operations pass it over.
+    """
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class CopyResult:
     """What a run did, as counted by the copier."""
 
     files_considered: int
+    """Entries of the source of whatever kind; of a run by changes those that it looks at."""
     files_sent: int
     files_deleted: int
     considered_bytes: int
@@ -150,6 +157,7 @@ class CopyDriver(RestoringDriver, Driver):
     async def verify(self, run: CopyRun, *, sample: tuple[str, ...]) -> tuple[str, ...]:
         """Compare both sides by checksum for the sampled relative paths, and by metadata for all, within `run.options`.
 
+        With `run.changes` metadata is compared of those names only; the sample may be of any.
         Returns what differs, one text for each path; empty when equal.
         """
 
@@ -393,7 +401,7 @@ class MirrorDriver(Driver):
 
     @abstractmethod
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
-        """Clear the metadata (S31). The mirror must be down (ConflictError)."""
+        """Clear the metadata (S31) of the spec's volumes. None of them may be in the kernel (ConflictError)."""
 
     @abstractmethod
     async def zero(
@@ -408,7 +416,12 @@ class MirrorDriver(Driver):
 
     @abstractmethod
     async def attach(self, spec: MirrorSpec) -> MirrorStatus:
-        """Configure the mirror in the kernel with its disks, unconnected, Secondary. Already so is success."""
+        """Configure the mirror in the kernel with its disks, unconnected, Secondary. Already so is success.
+
+        In one that is connected, volumes that it lacks are added: once both sides have them they are compared by their
+        generations, those that are equal are UpToDate and nothing is sent. Volumes that it has are not disturbed; one
+        that is added is Secondary, also under a Primary.
+        """
 
     @abstractmethod
     async def connect(self, spec: MirrorSpec, *, discard_changes: bool = False) -> MirrorStatus:
@@ -439,8 +452,11 @@ class MirrorDriver(Driver):
         """Declare this side's data the truth and send all of it to the peer. Only with just-created metadata."""
 
     @abstractmethod
-    async def promote(self, name: str) -> None:
-        """Become Primary. Never forced: raises RefusedError with the kernel's reason. Already Primary is success."""
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
+        """Become Primary. Never forced: raises RefusedError with the kernel's reason. Already Primary is success.
+
+        With `numbers`, these volumes become so, all of them or none, and nothing is asked of the others.
+        """
 
     @abstractmethod
     async def demote(self, name: str) -> None:
@@ -518,6 +534,14 @@ class MirrorDriver(Driver):
         success. Raises RefusedError unless the peer is connected and has all of the volume's data.
         """
         raise self.unsupported("taking out a disk")
+
+    async def take_out(self, name: str, number: int) -> None:
+        """Take a volume out of a mirror that stays up (`Can.MIRROR_VOLUMES`); its data and its metadata stay.
+
+        The other volumes are not disturbed. No such volume, or no such mirror, is success. Raises BusyError while its
+        device is held open.
+        """
+        raise self.unsupported("taking out a volume")
 
 
 class ReplicationHooks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -16,6 +17,21 @@ class Protocol(StrEnum):
 
     SMB = "smb"
     NFS = "nfs"
+
+
+SNAPSHOTS_FOLDER = ".snapshots"
+"""In which clients of NFS find the snapshots of a share, at its root."""
+
+
+@dataclass(frozen=True)
+class ShownSnapshot:
+    """A snapshot of a share's volume that its clients see. Nobody writes to it."""
+
+    name: str
+    taken_at: datetime
+    """In UTC, to the second: no two of one share have the same."""
+    path: str
+    """The directory of the share within it: mounted, and with no symbolic link in it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class SmbExposure:
     """Nobody writes, whatever the lists say."""
     is_hidden: bool = False
     """It is not shown to who browses, and is used by its name all the same."""
+    snapshots: tuple[ShownSnapshot, ...] | None = None
+    """By name; shown as its former versions, by their times. None: it shows none, whatever there is."""
 
 
 class Squash(StrEnum):
@@ -65,6 +83,8 @@ class NfsExposure:
     """A UUID that names the file system to clients, the same for ever: mounts outlive a reboot by it."""
     clients: tuple[NfsClient, ...] = ()
     is_read_only: bool = False
+    snapshots: tuple[ShownSnapshot, ...] | None = None
+    """By name; shown by their names in SNAPSHOTS_FOLDER. None: there is no such folder."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +144,10 @@ class ShareDriver(Driver, Generic[E]):
         """Offer a share, or change how it is offered. Returns what was read back.
 
         A client that may do all that it could before notices nothing of a change. One that may do less is held to
-        that at once, also in what it has open. Raises UnavailableError when the directory is not there, or when there
-        is a symbolic link in its path; ConflictError when somebody else offers something under that name.
+        that at once, also in what it has open. A snapshot that is shown no more is in use by nobody when this returns:
+        who had something open in it has lost that. Raises UnavailableError when the directory is not there, or when
+        there is a symbolic link in its path; ConflictError when somebody else offers something under that name, or
+        when the share has files of its own where its snapshots would be seen.
         """
 
     @abstractmethod

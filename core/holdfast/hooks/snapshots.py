@@ -9,12 +9,15 @@ from holdfast.hooks.base import Driver
 
 @dataclass(frozen=True)
 class SnapshotSpec:
-    """A point-in-time copy as asked for; `reserve_bytes` is the room for what changes meanwhile."""
+    """A point-in-time copy as asked for; `reserve_bytes` is the room for what changes meanwhile.
+
+    None of a thin volume, whose snapshots are thin: they have no reserve, and take room from the thin pool.
+    """
 
     pool: str
     volume: str
     name: str
-    reserve_bytes: int
+    reserve_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,16 @@ class Snapshot:
     volume: str
     name: str
     reserve_bytes: int
+    """0 of a thin one."""
     used_percent: float | None
-    """None while it is not known: the snapshot is not active."""
+    """Of its reserve; None while it is not known, as the snapshot is not active, and of a thin one."""
     is_overflown: bool
     """True when the reserve ran full: the copy is then void and never to be read."""
     device: str
+    is_thin: bool = False
+    """It has no reserve that could run full, and shares with its volume what neither has written since."""
+    used_bytes: int | None = None
+    """Of its reserve. Of a thin one all that it holds, shared or not; None while it is not known."""
 
 
 class SnapshotUpkeep(Driver):
@@ -39,7 +47,8 @@ class SnapshotUpkeep(Driver):
         """Freeze a point in time of a volume (`Can.VOLUME_SNAPSHOT`).
 
         Raises NoSpaceError saying how many bytes are missing, NotFoundError for the volume, ConflictError
-        if the name is taken by a snapshot of another reserve.
+        if the name is taken by a snapshot of another reserve, InvalidError for a reserve where the volume is thin and
+        for none where it is not.
         """
         raise self.unsupported("snapshots")
 
@@ -55,7 +64,8 @@ class SnapshotUpkeep(Driver):
         """Give a snapshot more room, also while it is mounted (`Can.SNAPSHOT_GROW`); what it has is success.
 
         It is rounded up to the pool's extent, and never more than the snapshot can ever use. Raises NotFoundError,
-        ConflictError for less than it has or for one that overflowed, NoSpaceError saying how many bytes are missing.
+        ConflictError for less than it has or for one that overflowed, NoSpaceError saying how many bytes are missing,
+        InvalidError for a thin one.
         """
         raise self.unsupported("growing snapshots")
 
@@ -78,3 +88,13 @@ class SnapshotUpkeep(Driver):
         InvalidError for a part that one of them does not have.
         """
         raise self.unsupported("copying snapshots")
+
+    async def branch_snapshot(self, pool: str, volume: str, name: str, into: str) -> None:
+        """Make the thin volume `into` of a thin snapshot, beside its volume and of the same kind and size.
+
+        (`Can.SNAPSHOT_COPY` and `Can.VOLUME_THIN`.) It holds what the snapshot holds, shares it until either is
+        written, and is of its own: it stays when the snapshot goes. A volume of that name and size that is thin is
+        success. Raises NotFoundError, ConflictError when the name is taken by anything else, InvalidError for a
+        snapshot that is not thin.
+        """
+        raise self.unsupported("branching snapshots")

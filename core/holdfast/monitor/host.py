@@ -13,7 +13,7 @@ from holdfast.hooks.failover import GroupPlan, GroupStack, MirrorResource, Monit
 from holdfast.hooks.replication import FenceArbiter
 from holdfast.hooks.target import TargetSpec
 from holdfast.hooks.witness import Witness
-from holdfast.monitor.resources import Mirror, Target
+from holdfast.monitor.resources import Mirror, MirrorPart, Target
 from holdfast.peer.identity import load_or_create_identity
 from holdfast.peer.tls import witness_client_context
 from holdfast.services.drivers import Drivers
@@ -115,10 +115,13 @@ class PlanHost(MonitorHost):
         return WitnessClient(named.address, named.port, tls, groups=groups, wake=wake, boot_s=SystemClock().boot_s)
 
     def _mirror(self, name: str) -> Mirror:
+        return Mirror(name, self.mirror, self._mirrors, self._drivers)
+
+    def mirror(self, name: str) -> MirrorPart:
+        """A mirror as the plan in force has it. Raises NotFoundError."""
         for spec in self._file.mirrors:
             if spec.name == name:
-                file_systems = [one for one in self._file.file_systems if one.mirror == name]
-                return Mirror(spec, self._mirrors, file_systems, self._drivers)
+                return MirrorPart(spec, tuple(one for one in self._file.file_systems if one.mirror == name))
         raise NotFoundError(f"the plan has no mirror {name}")
 
     async def mirror_changes(self) -> AsyncIterator[str]:

@@ -4,41 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from holdfast.errors import NotFoundError
 from holdfast.hooks.failover import GroupResource, MirrorResource
 from holdfast.hooks.replication import DiskState, MirrorDriver, MirrorSpec, MirrorStatus, Role
 from holdfast.hooks.target import TargetDriver, TargetSpec, TargetState
+from holdfast.planning.mirror_members import as_wanted
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import FileSystem
 
 STALE = (DiskState.OUTDATED, DiskState.INCONSISTENT, DiskState.DISKLESS)
 
 
-class Mirror(MirrorResource):
-    """A mirror through its driver, with the file systems on it that are mounted wherever it is served."""
+@dataclass(frozen=True)
+class MirrorPart:
+    """A mirror as a plan has it, with the file systems on it that are mounted wherever it is served."""
 
-    def __init__(
-        self, spec: MirrorSpec, driver: MirrorDriver, file_systems: Sequence[FileSystem], drivers: Drivers
-    ) -> None:
-        self.name = spec.name
-        self._spec = spec
+    spec: MirrorSpec
+    file_systems: tuple[FileSystem, ...] = ()
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Of its volumes."""
+        return frozenset(volume.number for volume in self.spec.volumes)
+
+
+class Mirror(MirrorResource):
+    """A mirror through its driver, as the plan in force has it: volumes are added and taken out while its group runs.
+
+    What its kernel has besides is none of the group's business: see planning/mirror_members.py.
+    """
+
+    def __init__(self, name: str, part: Callable[[str], MirrorPart], driver: MirrorDriver, drivers: Drivers) -> None:
+        self.name = name
+        self._part_of = part
+        self._last = part(name)
         self._driver = driver
-        self._file_systems = file_systems
         self._drivers = drivers
+        self._promoted: frozenset[int] = frozenset()
+        """The volumes that were promoted, as far as is known."""
+
+    def _part(self) -> MirrorPart:
+        # The plan may have dropped it while it is served: then it must be let go as it was.
+        with contextlib.suppress(NotFoundError):
+            self._last = self._part_of(self.name)
+        return self._last
+
+    @property
+    def _file_systems(self) -> tuple[FileSystem, ...]:
+        return self._part().file_systems
 
     async def prepare(self) -> None:
         """See GroupResource."""
-        await self._driver.attach(self._spec)
+        await self._driver.attach(self._part().spec)
 
     async def connect(self) -> None:
         """See MirrorResource."""
-        await self._driver.connect(self._spec)
+        await self._driver.connect(self._part().spec)
 
     async def activate(self) -> None:
         """See GroupResource."""
-        await self._driver.promote(self.name)
+        numbers = self._part().numbers
+        await self._driver.promote(self.name, numbers=numbers)
+        self._promoted = numbers
         mounts = [self._drivers.volume().mount(one.device, one.directory) for one in self._file_systems]
         # All of them end before anything is undone.
         ended = await asyncio.gather(*mounts, return_exceptions=True)
@@ -49,7 +79,13 @@ class Mirror(MirrorResource):
         """See GroupResource."""
         for one in self._file_systems:
             await self._drivers.volume().unmount(one.directory)
+        self._promoted = frozenset()
         await self._driver.demote(self.name)
+
+    async def take_up(self) -> None:
+        """See MirrorResource."""
+        if not self._part().numbers <= self._promoted:
+            await self.activate()
 
     async def is_active(self) -> bool:
         """See GroupResource."""
@@ -65,7 +101,7 @@ class Mirror(MirrorResource):
 
     async def status(self) -> MirrorStatus:
         """See MirrorResource."""
-        return await self._driver.status(self.name)
+        return as_wanted(await self._driver.status(self.name), self._part().numbers)
 
 
 class Target(GroupResource):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from holdfast.hooks.share import ShownSnapshot
+
 
 def differences(wanted: Any, actual: Any) -> tuple[str, ...]:
     """In sentences, what differs between two exposures of one kind; `actual` is None for what is not offered."""
@@ -23,6 +25,8 @@ def _told(value: Any) -> str:
         return ", ".join(_told(item) for item in value) or "nothing"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, ShownSnapshot):
+        return value.name
     network = getattr(value, "network", None)
     if network is not None:
         return f"{network} ({'read-only' if value.is_read_only else 'read-write'}, squash {value.squash})"

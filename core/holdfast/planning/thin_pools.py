@@ -49,6 +49,16 @@ class Care:
     """What a person is to know, in sentences."""
 
 
+def may_grow(thin: ThinPool, free_bytes: int, extent_bytes: int, *, grows_itself: bool) -> bool:
+    """Whether it will get more by itself when it is fuller: its pool has room for a step of both."""
+    needed_bytes = _step_bytes(thin.size_bytes, extent_bytes) + 2 * _step_bytes(thin.metadata_bytes, extent_bytes)
+    return grows_itself and needed_bytes <= free_bytes
+
+
+def _step_bytes(has_bytes: int, extent_bytes: int) -> int:
+    return -(-has_bytes * GROWTH_PERCENT // 100 // extent_bytes) * extent_bytes
+
+
 def look_after(thin: ThinPool, free_bytes: int, extent_bytes: int, *, grows_itself: bool) -> Care:
     """What to do for a thin pool; `free_bytes` are those of its pool.
 
@@ -64,7 +74,7 @@ def look_after(thin: ThinPool, free_bytes: int, extent_bytes: int, *, grows_itse
     for what, percent, has_bytes, times in parts:
         if percent is None or percent < WATCH_PERCENT:
             continue
-        more_bytes = -(-has_bytes * GROWTH_PERCENT // 100 // extent_bytes) * extent_bytes
+        more_bytes = _step_bytes(has_bytes, extent_bytes)
         text = f"the room for {what} of the thin pool is used to {percent:.0f} %"
         if not grows_itself:
             told.append(f"{text}, and it does not grow by itself: make it larger")

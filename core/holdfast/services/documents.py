@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from holdfast.hooks.failover import GroupPlan, VirtualAddress
 from holdfast.hooks.links import Link, WitnessHost, with_ping_nodes
@@ -63,6 +65,8 @@ class VolumeDocument:
     file_bytes: int | None = None  # of the file that is the logical unit
     is_thin: bool = False
     file_system: FileSystem = FileSystem.XFS
+    worm_retention_s: int | None = None
+    """It is write once, and each of its files is retained so long."""
 
     @property
     def has_file_system(self) -> bool:
@@ -104,6 +108,8 @@ class MirrorMember:
     """Of the destination, the name of its volume there if it was chosen among those that there were."""
     file_bytes: int | None = None
     """Of the file on it that is the logical unit; None with block I/O."""
+    number: int = 0
+    """Its own in the mirror, the same on both nodes; members are kept in this order."""
 
     @property
     def io_type(self) -> IoType:
@@ -145,6 +151,13 @@ class MirrorDocument:
     first_sync: FirstSyncRecord | None = None
     link: LinkMeasurement | None = None
 
+    @staticmethod
+    def upgraded(plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A mirror of a version whose volumes had the numbers of their order."""
+        if not isinstance(members := plain.get("members"), list):
+            return plain
+        return {**plain, "members": [{"number": number, **member} for number, member in enumerate(members)]}
+
     @property
     def secret_reference(self) -> str:
         """Where each node keeps the peers' secret."""
@@ -163,13 +176,13 @@ class MirrorDocument:
             volumes=tuple(
                 MirrorVolume(
                     volume=member.volume,
-                    number=number,
+                    number=member.number,
                     minor=member.minor,
                     device=member.devices[node],
                     metadata_device=member.metadata_devices[node],
                     size_bytes=member.size_bytes,
                 )
-                for number, member in enumerate(self.members)
+                for member in self.members
             ),
             secret=secret,
             limits=self.limits,

@@ -31,10 +31,12 @@ from holdfast.services.pools.pools import Pools
 from holdfast.services.pools.thin import ThinPools
 from holdfast.services.shares.accounts import ShareAccounts
 from holdfast.services.shares.offers import ShareOffers
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.mounts import SnapshotMounts
 from holdfast.services.targets.discovery import Discovery
 from holdfast.services.targets.jobs import TargetJobs
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.keeper import WormKeeper
 from holdfast.store.intent import Intents
 from holdfast.system.clock import Clock
 
@@ -52,10 +54,12 @@ class Reconciler:
         pools: Pools,
         thin_pools: ThinPools,
         volumes: Volumes,
+        worm: WormKeeper,
         snapshots: SnapshotMounts,
         replicas: Replicas,
         share_accounts: ShareAccounts,
         share_offers: tuple[ShareOffers[Any], ...],
+        share_snapshots: ShareSnapshots,
         sides: MirrorSides,
         mounts: MirrorMounts,
         split_brains: SplitBrains,
@@ -76,10 +80,12 @@ class Reconciler:
         self._pools = pools
         self._thin_pools = thin_pools
         self._volumes = volumes
+        self._worm = worm
         self._snapshots = snapshots
         self._replicas = replicas
         self._share_accounts = share_accounts
         self._share_offers = share_offers
+        self._share_snapshots = share_snapshots
         self._sides = sides
         self._mounts = mounts
         self._split_brains = split_brains
@@ -107,12 +113,15 @@ class Reconciler:
             await self._try(drift, "pools", self._pools.activate)
             await self._try(drift, "thin pools", self._thin_pools.look_after_all)
             await self._try(drift, "file systems", self._mount)
+            await self._try(drift, "write once", self._watch_worm)
             await self._try(drift, "snapshots", self._mount_snapshots)
         if self._drivers.has("copy"):
             await self._try(drift, "agent", self._replicas.apply)
         if self._drivers.has("mirror"):
             await self._try(drift, "mirrors", self._connect_lone_mirrors)
             await self._try(drift, "mirrored file systems", self._mount_mirrored)
+        if self._drivers.has("volume"):
+            await self._try(drift, "snapshots that shares show", self._show_snapshots)
         await self._offer_shares(drift)
         if self._drivers.has("target"):
             if Can.TARGET_DISCOVERY in self._drivers.target().can:
@@ -159,8 +168,16 @@ class Reconciler:
         if failed:
             raise HoldfastError("; ".join(failed))
 
+    async def _watch_worm(self) -> None:
+        if failed := await self._worm.look_after():
+            raise HoldfastError("; ".join(failed))
+
     async def _mount_snapshots(self) -> None:
         if failed := await self._snapshots.restore():
+            raise HoldfastError("; ".join(failed))
+
+    async def _show_snapshots(self) -> None:
+        if failed := await self._share_snapshots.restore():
             raise HoldfastError("; ".join(failed))
 
     async def _offer_shares(self, drift: list[str]) -> None:

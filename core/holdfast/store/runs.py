@@ -40,6 +40,9 @@ class Run:
     result: RunResult | None
     reason: str | None
     counts: Mapping[str, int] | None
+    way: str | None = None
+    """How it found what to copy; None until that is decided, and of runs before it was."""
+    way_reason: str | None = None
 
     @property
     def action(self) -> str:
@@ -106,6 +109,11 @@ class Runs:
                 (self._now(), result, reason, told, frozen_at, job_id),
             )
 
+    async def note_way(self, job_id: str, way: str, reason: str) -> None:
+        """Note how a run goes, and why; said again where it goes on otherwise."""
+        async with self._database.change() as change:
+            await change.execute("UPDATE runs SET way=?, way_reason=? WHERE job_id=?", (way, reason, job_id))
+
     async def skip_in(self, change: Change, cause: Cause, reason: str) -> None:
         """Note within a transaction that a run was due and did not begin."""
         now = self._now()
@@ -164,4 +172,6 @@ def _run(row: sqlite3.Row) -> Run:
         result=None if row["result"] is None else RunResult(row["result"]),
         reason=row["reason"],
         counts=None if row["counts"] is None else json.loads(row["counts"]),
+        way=row["way"],
+        way_reason=row["way_reason"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 from holdfast.errors import Reason, UnavailableError
 
@@ -13,6 +14,26 @@ def refuse_directory(path: str) -> None:
     if os.path.realpath(path) != path or not os.path.isdir(path):  # noqa: PTH112 - beside realpath
         text = f"{path} is not a directory that can be offered: it is not there, or a symbolic link leads to it"
         raise UnavailableError(text, reasons=[Reason("no-directory", text, "mount its volume, and look at the path")])
+
+
+def has_below(root: Path, path: str) -> bool:
+    """Whether there is a directory `path` below `root`, reached from there through no symbolic link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(root, flags)
+    except OSError:
+        return False
+    try:
+        for part in Path(path).parts:
+            try:
+                inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError:
+                return False
+            os.close(descriptor)
+            descriptor = inner
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def admit_group(path: str, gid: int) -> None:

@@ -38,6 +38,7 @@ from holdfast.hooks.replication import (
     CopyRun,
     ReplicaShare,
 )
+from holdfast.testing.copy_changes import CopyChangesContract
 from holdfast.testing.copy_rules import CopyRulesContract
 from holdfast.testing.copy_transport import CopyTransportContract
 from holdfast.testing.ports import free_port
@@ -129,7 +130,7 @@ async def open_bench(driver: CopyDriver, directory: Path) -> AsyncIterator[Bench
         await driver.stop_agent()
 
 
-class CopyContract(CopyTransportContract, CopyRulesContract):
+class CopyContract(CopyTransportContract, CopyRulesContract, CopyChangesContract):
     """What every copy driver does."""
 
     @pytest.fixture

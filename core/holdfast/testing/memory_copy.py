@@ -78,7 +78,7 @@ class Count:
 class MemoryCopyDriver(MemoryRestores, CopyDriver):
     """See CopyDriver. `address` is where its copies come from, in the eyes of an agent."""
 
-    can = frozenset({Can.COPY_AGENT})
+    can = frozenset({Can.COPY_AGENT, Can.COPY_CHANGES})
 
     def __init__(self, network: MemoryNetwork | None = None, *, address: str = "127.0.0.1") -> None:
         self.network = network if network is not None else MemoryNetwork()
@@ -119,14 +119,18 @@ class MemoryCopyDriver(MemoryRestores, CopyDriver):
     async def copy(self, run: CopyRun, progress: Callable[[CopyProgress], None]) -> CopyResult:
         """See CopyDriver."""
         source, replica = self.check_source(run), Path(self.admit(run).path)
-        wanted, count = self.within(run.options, read_tree(source)), Count()
-        if run.options.is_deleting:
+        wanted, count = self.looked_at(run, self.within(run.options, read_tree(source))), Count()
+        if run.options.is_deleting and run.changes is None:
             self.refuse_to_empty(wanted, replica)
+        if run.changes is not None and (absent := names_in(run.changes.names) - wanted.keys()):
+            raise VerificationError(f"the source could not be read whole: {sorted(absent)[0]!r} is not there")
         self.begin_writing(run)
         limit = self.limit(run)
         try:
+            there = read_tree(replica)
             if run.options.is_deleting:
-                self.delete_extra({**wanted, **self.excluded(run.options, read_tree(replica))}, replica, count)
+                kept = {**self.passed_over(run, there, wanted), **wanted, **self.excluded(run.options, there)}
+                self.delete_extra(kept, replica, count)
             for done, name in enumerate(sorted(wanted)):
                 # The one place to be cancelled at but for large files: between two names nothing is half-written.
                 await asyncio.sleep(0)
@@ -185,7 +189,9 @@ class MemoryCopyDriver(MemoryRestores, CopyDriver):
         if absent := sorted(sampled - source.keys()):
             raise VerificationError(f"the source could not be read whole: {os.fsdecode(absent[0])!r} is not there")
         source, replica = self.within(run.options, source), self.within(run.options, replica)
-        names = source.keys() | replica.keys() if run.options.is_deleting else source.keys()
+        names = set(self.looked_at(run, source)) | (sampled & source.keys())
+        if run.options.is_deleting:
+            names |= self.looked_at(run, replica).keys()
         told = (
             self.tell_difference(name, source.get(name), replica.get(name), name in sampled) for name in sorted(names)
         )
@@ -246,9 +252,29 @@ class MemoryCopyDriver(MemoryRestores, CopyDriver):
         """Find the replica free, and no longer as its note says."""
         if (_where(run.agent), run.replica) in self.network.busy:
             raise BusyError("the replica share is held, or takes another copy")
-        self.network.untouched.discard((_where(run.agent), run.replica))
+        where, written = _where(run.agent), Path(self.admit(run).path)
+        for share in self.network.agents[where].values():
+            if Path(share.path) in (written, *written.parents) or written in Path(share.path).parents:
+                self.network.untouched.discard((where, share.name))
 
     # --- the rules of a copy ---
+
+    def looked_at(self, run: CopyRun, tree: dict[bytes, Entry]) -> dict[bytes, Entry]:
+        """What of a tree is looked at: what is named, the folders on the way to it, and the top."""
+        if run.changes is None:
+            return tree
+        named = {b".", *names_in(run.changes.names), *names_in(run.changes.gone)}
+        ways = {name[:place] for name in named for place in range(len(name)) if name[place : place + 1] == b"/"}
+        return {name: entry for name, entry in tree.items() if name in named | ways}
+
+    def passed_over(self, run: CopyRun, there: dict[bytes, Entry], wanted: dict[bytes, Entry]) -> dict[bytes, Entry]:
+        """What of the replica a run leaves alone: what is not gone, and does not lie in what is to go."""
+        if run.changes is None:
+            return {}
+        others = {name for name in names_in(run.changes.names) if name in wanted and wanted[name].kind != "d"}
+        gone = names_in(run.changes.gone)
+        tops = tuple(name + b"/" for name in gone | others)
+        return {name: entry for name, entry in there.items() if name not in gone and not name.startswith(tops)}
 
     def within(self, options: CopyOptions, tree: dict[bytes, Entry]) -> dict[bytes, Entry]:
         """What of a tree is part of the copy."""
@@ -419,6 +445,11 @@ METADATA = (
     "attributes",
     "other_names",
 )
+
+
+def names_in(path: str) -> set[bytes]:
+    """The names of a list of changes."""
+    return {name.removeprefix(b"./") for name in Path(path).read_bytes().split(b"\0") if name}
 
 
 def is_expired(certificate: str) -> bool:

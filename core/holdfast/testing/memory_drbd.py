@@ -125,7 +125,10 @@ class Side:
         self.is_sync_held = False
         self.volumes: dict[int, Volume] = {}
         self.is_frozen = False
-        self.openers = 0
+        self.openers: list[int] = []
+        """The numbers of the volumes that are held open."""
+        self.held_back: set[int] = set()
+        """Volumes that were added under a Primary: they stay Secondary until they are promoted, too."""
         self.losses = 0
         self.is_changing = False
         self.changed = asyncio.Event()

@@ -170,7 +170,7 @@ def lose_disk(side: Side, number: int) -> None:
 def meet_again(side: Side, number: int) -> None:
     """A volume got a disk while the sides are connected: who has the newer data sends it."""
     other = side.peer
-    if other is not None:
+    if other is not None and number in other.volumes:
         # Also one in use here: it was read from the other side all along.
         direction = compare(side.volumes[number].media, other.volumes[number].media, Role.SECONDARY, Role.SECONDARY)
         _start_volume(side, other, number, direction or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from holdfast.errors import BusyError, Reason
 from holdfast.hooks.replication import ConnectionState, DiskState, FenceAnswer, Role
@@ -14,7 +14,7 @@ from holdfast.testing.memory_drbd_link import finish_resync, go_on_alone, is_pee
 
 def apply_verdict(side: Side, verdict: FenceAnswer) -> None:
     """What the kernel makes of the handler's exit code (drbd_nl.c:conn_try_outdate_peer)."""
-    is_current = all(volume.disk is DiskState.UP_TO_DATE for volume in side.volumes.values())
+    is_current = any(volume.disk is DiskState.UP_TO_DATE for volume in side.volumes.values())
     if verdict is FenceAnswer.PEER_PRIMARY:
         # A Primary cannot be outdated: it stays frozen.
         if side.role is not Role.PRIMARY:
@@ -34,32 +34,35 @@ def set_disks(side: Side, disk: DiskState) -> None:
     """Change the state of all local data, and tell the peer if it is connected."""
     for number, volume in side.volumes.items():
         volume.media.disk = disk
-        if side.peer is not None:
+        if side.peer is not None and number in side.peer.volumes:
             side.peer.volumes[number].set_peer_disk(disk)
     side.tell()
 
 
-async def promote(side: Side) -> None:
-    """`drbdsetup primary`: never forced. Raises RefusedError."""
+async def promote(side: Side, volumes: Sequence[Volume]) -> None:
+    """`drbdsetup primary` of these volumes: never forced. Raises RefusedError."""
+    numbers = {volume.number for volume in volumes}
     if side.role is Role.PRIMARY:
+        side.held_back -= numbers
         return
     if side.is_changing:
         raise BusyError("another change of this mirror is under way in the kernel")
     side.is_changing = True
     try:
-        await _promote(side)
+        await _promote(side, volumes)
     finally:
         side.is_changing = False
+    side.held_back = set(side.volumes) - numbers
     side.tell()
 
 
-async def _promote(side: Side) -> None:
+async def _promote(side: Side, volumes: Sequence[Volume]) -> None:
     peer = side.peer
-    disks = {volume.disk for volume in side.volumes.values()}
+    disks = {volume.disk for volume in volumes}
     if side.connection is ConnectionState.CONNECTED:
         if peer is not None and peer.role is Role.PRIMARY:
             raise refused("Multiple primaries not allowed by config")
-        if disks != {DiskState.UP_TO_DATE} and {v.peer_disk for v in side.volumes.values()} != {DiskState.UP_TO_DATE}:
+        if disks != {DiskState.UP_TO_DATE} and {v.peer_disk for v in volumes} != {DiskState.UP_TO_DATE}:
             raise refused("Need access to UpToDate data")
     else:
         if disks - {DiskState.UP_TO_DATE, DiskState.CONSISTENT}:
@@ -71,8 +74,10 @@ async def _promote(side: Side) -> None:
             apply_verdict(side, await side.node.arbiter.fence_peer(side.name))
             if not is_peer_out(side):
                 raise refused("Refusing to be Primary while peer is not outdated")
-            set_disks(side, DiskState.UP_TO_DATE)
-        for volume in side.volumes.values():
+            for volume in volumes:
+                volume.media.disk = DiskState.UP_TO_DATE
+            side.tell()
+        for volume in volumes:
             if volume.media.bitmap == 0:
                 volume.media.new_generation()
     side.role = Role.PRIMARY
@@ -83,6 +88,7 @@ def demote(side: Side) -> None:
     if side.openers:
         raise BusyError("the mirrored device is held open", reasons=[Reason("held-open", "it is open", "close it")])
     side.role = Role.SECONDARY
+    side.held_back.clear()
     for volume in side.volumes.values():
         volume.media.hot.clear()
     side.tell()
@@ -135,7 +141,7 @@ def grow(volume: Volume, there: Volume, *, new_part_is_zero: bool) -> None:
 async def write(node: Node, name: str, number: int, offset: int, data: bytes) -> None:
     """Write to the mirrored device; returning is the acknowledgement. Raises OSError."""
     side = node.side(name)
-    if side.role is not Role.PRIMARY:
+    if side.role is not Role.PRIMARY or number in side.held_back:
         raise OSError(errno.EROFS, "the mirror is Secondary here")
     await _until(side, lambda: not side.is_frozen)
     volume = side.volumes[number]
@@ -173,7 +179,7 @@ async def write(node: Node, name: str, number: int, offset: int, data: bytes) ->
 async def read(node: Node, name: str, number: int, offset: int, length: int) -> bytes:
     """Read the mirrored device; frozen, reads wait too. Raises OSError on a Secondary."""
     side = node.side(name)
-    if side.role is not Role.PRIMARY:
+    if side.role is not Role.PRIMARY or number in side.held_back:
         raise OSError(errno.EMEDIUMTYPE, "the mirror is Secondary here")
     await _until(side, lambda: not side.is_frozen)
     volume = side.volumes[number]

@@ -7,7 +7,7 @@ does to `driver.pair`; what a user of the mirrored device does is in `write` and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import ClassVar, Self
 
 from holdfast.errors import BusyError, ConflictError, NotFoundError, Reason, RefusedError, VerificationError
@@ -47,7 +47,7 @@ class MemoryMirrors(MirrorDriver):
     """See MirrorDriver."""
 
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH}
+        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH, Can.MIRROR_VOLUMES}
     )
 
     def __init__(self, node: Node) -> None:
@@ -103,7 +103,9 @@ class MemoryMirrors(MirrorDriver):
 
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        _require(spec.name not in self.node.sides, f"mirror {spec.name} is up")
+        side = self.node.sides.get(spec.name)
+        in_use = set(side.volumes) if side is not None else set()
+        _require(not in_use & {volume.number for volume in spec.volumes}, f"mirror {spec.name} is up")
         for volume in spec.volumes:
             self._media(volume.device).has_metadata = False
 
@@ -138,7 +140,9 @@ class MemoryMirrors(MirrorDriver):
             old = side.volumes.get(volume.number)
             if old is None or old.disk is DiskState.DISKLESS:
                 side.volumes[volume.number] = _attached(volume.number, volume.minor, self._media(volume.device))
-            if old is not None and old.disk is DiskState.DISKLESS:
+            if old is None and side.role is Role.PRIMARY:
+                side.held_back.add(volume.number)
+            if old is None or old.disk is DiskState.DISKLESS:
                 link.meet_again(side, volume.number)
         side.tell()
         return await self.status(spec.name)
@@ -219,14 +223,17 @@ class MemoryMirrors(MirrorDriver):
                 _require(is_fresh, f"the metadata of mirror {side.name} is not fresh")
         return peer
 
-    async def promote(self, name: str) -> None:
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
         """See MirrorDriver."""
         side = self.node.side(name)
-        no_data = [v for v in side.volumes.values() if v.disk in (DiskState.DISKLESS, DiskState.INCONSISTENT)]
+        if missing := set(numbers or ()) - set(side.volumes):
+            raise RefusedError(f"mirror {name} has no volume {min(missing)} here")
+        asked = [v for number, v in side.volumes.items() if numbers is None or number in numbers]
+        no_data = [v for v in asked if v.disk in (DiskState.DISKLESS, DiskState.INCONSISTENT)]
         if no_data:
             text = f"volume {no_data[0].number} is {no_data[0].disk.value} here"
             raise RefusedError(f"mirror {name}: {text}", reasons=[Reason("no-data-here", text, "wait for the resync")])
-        await roles.promote(side)
+        await roles.promote(side, asked)
 
     async def demote(self, name: str) -> None:
         """See MirrorDriver."""
@@ -379,6 +386,19 @@ class MemoryMirrors(MirrorDriver):
                 raise RefusedError(f"the peer of {name} is not connected with all data of volume {number}")
             self.lose_disk(name, number)
         return await self.status(name)
+
+    async def take_out(self, name: str, number: int) -> None:
+        """See MirrorDriver."""
+        side = self.node.sides.get(name)
+        if side is None or number not in side.volumes:
+            return
+        if number in side.openers:
+            raise BusyError(f"volume {number} of {name} is held open")
+        del side.volumes[number]
+        side.held_back.discard(number)
+        if side.peer is not None and number in side.peer.volumes:
+            side.peer.volumes[number].peer_disk = DiskState.DISKLESS
+        side.tell()
 
     def _media(self, device: str) -> Media:
         if device not in self.node.media:

@@ -25,6 +25,7 @@ class MemoryMirrorBed(MirrorBed):
             "a": MirrorSpec("m0", ends["a"], ends["b"], (volume,)),
             "b": MirrorSpec("m0", ends["b"], ends["a"], (volume,)),
         }
+        self.second = {}
         for driver in (a, b):
             driver.add_device(volume.device, volume.size_bytes)
 
@@ -32,31 +33,38 @@ class MemoryMirrorBed(MirrorBed):
         """See MirrorBed."""
         return self._drivers[node]
 
-    async def write(self, node: str, offset: int, data: bytes) -> None:
+    async def make_second(self) -> None:
         """See MirrorBed."""
-        await self._drivers[node].write("m0", offset, data)
+        volume = MirrorVolume("v1", 1, 1, "/dev/pool/v1", "/dev/pool/v1-meta", 1024 * BLOCK_BYTES)
+        for node, driver in self._drivers.items():
+            driver.add_device(volume.device, volume.size_bytes)
+            self.second[node] = volume
 
-    async def read(self, node: str, offset: int, length: int) -> bytes:
+    async def write(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
         """See MirrorBed."""
-        return await self._drivers[node].read("m0", offset, length)
+        await self._drivers[node].write("m0", offset, data, number=number)
 
-    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
+    async def read(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
         """See MirrorBed."""
-        self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + len(data)] = data
+        return await self._drivers[node].read("m0", offset, length, number=number)
 
-    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
+    async def write_lower(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
         """See MirrorBed."""
-        return bytes(self._drivers[node].node.media["/dev/pool/v0"].data[offset : offset + length])
+        self._drivers[node].node.media[f"/dev/pool/v{number}"].data[offset : offset + len(data)] = data
+
+    async def read_lower(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        """See MirrorBed."""
+        return bytes(self._drivers[node].node.media[f"/dev/pool/v{number}"].data[offset : offset + length])
 
     @contextlib.asynccontextmanager
-    async def held_open(self, node: str) -> AsyncIterator[None]:
+    async def held_open(self, node: str, *, number: int = 0) -> AsyncIterator[None]:
         """See MirrorBed."""
         side = self._drivers[node].node.side("m0")
-        side.openers += 1
+        side.openers.append(number)
         try:
             yield
         finally:
-            side.openers -= 1
+            side.openers.remove(number)
 
     async def enlarge_lower(self, node: str, more_bytes: int) -> None:
         """See MirrorBed."""

@@ -19,7 +19,7 @@ EXTENT_BYTES = 4 * MIB
 MEMBER = "memory_member"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 
-POOL_ABILITIES = (Can.POOL_DISKS, Can.POOL_RENAME, Can.POOL_IMPORT, Can.VOLUME_THIN)
+POOL_ABILITIES = (Can.POOL_DISKS, Can.POOL_RENAME, Can.POOL_IMPORT, Can.VOLUME_THIN, Can.DISK_HEALTH)
 THIN_METADATA_BYTES = EXTENT_BYTES
 
 
@@ -58,6 +58,11 @@ class MemoryPools(VolumeDriver):
         self.moves_wait = False
         """While true nothing is moved, however long it is asked for."""
         self.thin: dict[str, ThinPool] = {}
+        self.told: dict[str, str] = {}
+        """What disks tell of themselves, as smartctl would print it; the others tell nothing."""
+        self.hung: set[str] = set()
+        """Disks that never answer."""
+        self.asked: list[str] = []
         self.carried: dict[str, tuple[str, ...]] = {}
         """The signatures of each disk and device that has any."""
 
@@ -278,6 +283,15 @@ class MemoryPools(VolumeDriver):
             del self.foreign[found]
         await self.activate_pool(name)
         return self._pool(name)
+
+    async def ask_disk(self, disk: str) -> str:
+        """See PoolUpkeep."""
+        if disk not in self.disks:
+            raise NotFoundError(f"there is no disk {disk}")
+        self.asked.append(disk)
+        if disk in self.hung:
+            await asyncio.Event().wait()
+        return self.told.get(disk, '{"smartctl": {"exit_status": 1, "messages": [{"string": "memory has no SMART"}]}}')
 
     # --- thin pools ---
 

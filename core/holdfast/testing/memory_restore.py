@@ -180,10 +180,18 @@ class MemoryRestores:
         finally:
             self.network.busy.discard(key)
 
+    async def distrust_replicas(self) -> None:
+        """See RestoringDriver."""
+        if self.spec is not None:
+            where = self.spec.address, self.spec.port
+            self.network.untouched = {key for key in self.network.untouched if key[0] != where}
+
     async def replica_facts(self, run: CopyRun) -> ReplicaFacts:
         """See RestoringDriver."""
         told = os.statvfs(self.admit(run).path)
-        return ReplicaFacts(told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize, self.network.now())
+        where = run.agent.address, run.agent.port
+        note = self.network.notes[where].get(run.replica) if (where, run.replica) in self.network.untouched else None
+        return ReplicaFacts(told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize, self.network.now(), note)
 
 
 def _kind_of(path: Path) -> str:

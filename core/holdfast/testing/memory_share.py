@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from holdfast.errors import ConflictError, UnavailableError
 from holdfast.hooks.share import (
+    SNAPSHOTS_FOLDER,
     NfsDriver,
     NfsExposure,
     OpenFile,
@@ -18,6 +19,7 @@ from holdfast.hooks.share import (
     ShareGroup,
     ShareSession,
     ShareUser,
+    ShownSnapshot,
     SmbDriver,
     SmbExposure,
 )
@@ -56,6 +58,8 @@ class MemoryShares(ShareDriver[E]):
 
     def __init__(self) -> None:
         self.served: _Served[E] = _Served()
+        self.open_in: list[ShownSnapshot] = []
+        """Snapshots in which a client has something open."""
 
     def right_of(self, exposure: E, client: str, user: str | None) -> int:
         """What a client may do with a share."""
@@ -80,6 +84,26 @@ class MemoryShares(ShareDriver[E]):
         self.served.sessions.append(session)
         return session
 
+    def shown(self, share: str) -> tuple[ShownSnapshot, ...]:
+        """The snapshots of a share that clients see."""
+        exposure = self.served.exposures.get(share)
+        return () if exposure is None else exposure.snapshots or ()
+
+    def open_snapshot(self, share: str, client: str, user: str | None, name: str, *, for_writing: bool = False) -> bool:
+        """Come as a client, and open something in a snapshot; whether that is granted."""
+        found = [each for each in self.shown(share) if each.name == name]
+        if not found or self.may(share, client, user) == NOTHING or (for_writing and not self.writes_snapshots):
+            return False
+        self.open_in += found
+        return True
+
+    writes_snapshots = False
+
+    def let_go(self) -> None:
+        """Take from clients what they have open in snapshots that are shown no more."""
+        shown = {each for share in self.served.exposures for each in self.shown(share)}
+        self.open_in = [each for each in self.open_in if each in shown]
+
     def settle(self, is_meant: Callable[[MemorySession], bool]) -> None:
         """Hold sessions to what their clients may do now."""
         for session in filter(is_meant, self.served.sessions):
@@ -93,13 +117,17 @@ class MemoryShares(ShareDriver[E]):
         self.check_path(exposure.path)
         if exposure.share in self.served.foreign:
             raise ConflictError(f"somebody else offers a share {exposure.share}")
+        for each in exposure.snapshots or ():
+            self.check_path(each.path)
         self.served.exposures[exposure.share] = exposure
+        self.let_go()
         self.settle(lambda session: session.share == exposure.share)
         return exposure
 
     async def withdraw(self, share: str) -> None:
         """See ShareDriver."""
         self.served.exposures.pop(share, None)
+        self.let_go()
         self.settle(lambda session: session.share == share)
 
     async def list_exposures(self) -> tuple[E, ...]:
@@ -176,3 +204,14 @@ class MemoryNfs(MemoryShares[NfsExposure], NfsDriver):
             return NOTHING
         closest = max(found, key=lambda allowed: ipaddress.ip_network(allowed.network).prefixlen)
         return READ if exposure.is_read_only or closest.is_read_only else WRITE
+
+    async def expose(self, exposure: NfsExposure) -> NfsExposure:
+        """See ShareDriver."""
+        self.check_folder(exposure)
+        return await super().expose(exposure)
+
+    def check_folder(self, exposure: NfsExposure) -> None:
+        """Raise ConflictError for files of the share itself where its snapshots would be seen."""
+        folder = Path(exposure.path) / SNAPSHOTS_FOLDER
+        if exposure.snapshots is not None and folder.is_dir() and any(folder.iterdir()):
+            raise ConflictError(f"{folder} is not empty")

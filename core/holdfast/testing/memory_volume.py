@@ -79,9 +79,13 @@ class MemoryVolumes(MemoryPools):
             volumes_bytes=sum(v.size_bytes for v in self.volumes.values() if v.pool == pool and not v.is_thin),
             snapshots_bytes=sum(s.reserve_bytes for s in self.snapshots.values() if s.pool == pool),
             metadata_bytes=sum(size for (name, _), size in self.metadata.items() if name == pool),
-            promised_bytes=sum(v.size_bytes for v in self.volumes.values() if v.pool == pool and v.is_thin),
+            promised_bytes=sum(v.size_bytes for v in self.volumes.values() if v.pool == pool and v.is_thin)
+            + sum(self._held_bytes(s.device) for s in self.snapshots.values() if s.pool == pool and s.is_thin),
             names=tuple(name for found, name in self.volumes if found == pool),
-            thin_names=tuple(v.name for v in self.volumes.values() if v.pool == pool and v.is_thin),
+            thin_names=(
+                *(v.name for v in self.volumes.values() if v.pool == pool and v.is_thin),
+                *(s.name for s in self.snapshots.values() if s.pool == pool and s.is_thin),
+            ),
         )
 
     def _rename(self, name: str, new_name: str) -> None:
@@ -152,7 +156,7 @@ class MemoryVolumes(MemoryPools):
         if (pool, name) not in self.volumes:
             raise NotFoundError(f"there is no volume {name} in the pool {pool}")
         found = self.volumes[pool, name]
-        used_bytes = 0 if found.is_thin else found.size_bytes
+        used_bytes = self._held_bytes(found.device) if found.is_thin else found.size_bytes
         return replace(found, is_active=found.device in self.active, used_bytes=used_bytes)
 
     async def delete_volume(self, pool: str, name: str) -> None:
@@ -306,14 +310,21 @@ class MemoryVolumes(MemoryPools):
         """See VolumeDriver."""
         check_name(spec.name)
         volume = await self.get_volume(spec.pool, spec.volume)
-        key, reserve_bytes = (spec.pool, spec.volume, spec.name), round_up(spec.reserve_bytes)
+        if volume.is_thin is not (spec.reserve_bytes is None):
+            raise InvalidError(
+                f"a thick snapshot has a reserve, a thin one none: {volume.name} is thin: {volume.is_thin}"
+            )
+        key = (spec.pool, spec.volume, spec.name)
+        reserve_bytes = 0 if spec.reserve_bytes is None else round_up(spec.reserve_bytes)
         if key in self.snapshots:
             if self.snapshots[key].reserve_bytes != reserve_bytes:
                 raise ConflictError(f"there is a snapshot {spec.name} of another reserve")
             return self._snapshot(key)
         self._need_room(spec.pool, reserve_bytes)
         device = f"{volume.device}.snap.{spec.name}"
-        self.snapshots[key] = Snapshot(*key, reserve_bytes, 0.0, is_overflown=False, device=device)
+        percent = None if volume.is_thin else 0.0
+        self.snapshots[key] = Snapshot(*key, reserve_bytes, percent, is_overflown=False, device=device)
+        self.snapshots[key] = replace(self.snapshots[key], is_thin=volume.is_thin)
         if self._files(volume.device).is_dir():
             shutil.copytree(self._files(volume.device), self._files(device), symlinks=True)
         self.active |= {volume.device, device}
@@ -324,11 +335,18 @@ class MemoryVolumes(MemoryPools):
         found = self.snapshots[key]
         if found.device not in self.active:
             return replace(found, used_percent=None)
+        if found.is_thin:
+            return replace(found, used_bytes=self._held_bytes(found.device))
         used = self._changed_bytes(self.volumes[key[:2]].device, found.device)
         is_overflown = found.is_overflown or used > found.reserve_bytes
         used_percent = 100.0 if is_overflown else 100.0 * used / found.reserve_bytes
+        found = replace(found, used_bytes=min(used, found.reserve_bytes))
         self.snapshots[key] = replace(found, used_percent=used_percent, is_overflown=is_overflown)
         return self.snapshots[key]
+
+    def _held_bytes(self, device: str) -> int:
+        """What was written to a thin one."""
+        return sum(size for size, _ in _stamps(self._files(device)).values())
 
     def _changed_bytes(self, present: str, past: str) -> int:
         now, then = (_stamps(self._files(device)) for device in (present, past))
@@ -359,6 +377,8 @@ class MemoryVolumes(MemoryPools):
     async def grow_snapshot(self, pool: str, volume: str, name: str, reserve_bytes: int) -> Snapshot:
         """See SnapshotUpkeep."""
         found = self._need_snapshot(pool, volume, name)
+        if found.is_thin:
+            raise InvalidError(f"the snapshot {name} is thin: it has no reserve")
         wanted = min(round_up(reserve_bytes), self.volumes[pool, volume].size_bytes + EXTENT_BYTES)
         if round_up(reserve_bytes) < found.reserve_bytes:
             raise ConflictError(f"the snapshot {name} has {found.reserve_bytes} bytes")
@@ -388,6 +408,23 @@ class MemoryVolumes(MemoryPools):
         if offset_bytes == 0 and self._files(found.device).is_dir():
             shutil.rmtree(self._files(copy.device), ignore_errors=True)
             shutil.copytree(self._files(found.device), self._files(copy.device), symlinks=True)
+
+    async def branch_snapshot(self, pool: str, volume: str, name: str, into: str) -> None:
+        """See SnapshotUpkeep."""
+        found, origin = self._need_snapshot(pool, volume, name), self.volumes[pool, volume]
+        if not found.is_thin:
+            raise InvalidError(f"the snapshot {name} is not thin")
+        taken = self.volumes.get((pool, into))
+        if taken is not None and (taken.is_thin, taken.size_bytes) == (True, origin.size_bytes):
+            return
+        if taken is not None:
+            raise ConflictError(f"there is a volume {into}")
+        device = f"/dev/{pool}/{into}"
+        self.volumes[pool, into] = replace(origin, name=into, device=device, uuid=str(uuid.uuid4()))
+        self.active.add(device)
+        if self._files(found.device).is_dir():
+            shutil.copytree(self._files(found.device), self._files(device), symlinks=True)
+            self.carried[device] = (FILE_SYSTEM,)
 
     def _refuse_used(self, device: str) -> None:
         if users := [directory for directory, mounted in self.mounts.items() if mounted.device == device]:

@@ -27,6 +27,7 @@ from holdfast.hooks.replication import (
     MirrorDriver,
     MirrorSpec,
     MirrorStatus,
+    MirrorVolume,
     ReplicationState,
     Role,
     Suspension,
@@ -51,28 +52,35 @@ class MirrorBed(ABC):
         """The driver of a node; another one after a power cut."""
 
     @abstractmethod
-    async def write(self, node: str, offset: int, data: bytes) -> None:
-        """Write whole blocks to the mirrored device, past all caches; returning is the acknowledgement."""
+    async def write(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
+        """Write whole blocks to a mirrored device, past all caches; returning is the acknowledgement."""
 
     @abstractmethod
-    async def read(self, node: str, offset: int, length: int) -> bytes:
-        """Read the mirrored device."""
+    async def read(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        """Read a mirrored device."""
 
     @abstractmethod
-    async def write_lower(self, node: str, offset: int, data: bytes) -> None:
-        """Write to the lower device, behind the mirror."""
+    async def write_lower(self, node: str, offset: int, data: bytes, *, number: int = 0) -> None:
+        """Write to a lower device, behind the mirror."""
 
     @abstractmethod
-    async def read_lower(self, node: str, offset: int, length: int) -> bytes:
-        """Read the lower device, behind the mirror."""
+    async def read_lower(self, node: str, offset: int, length: int, *, number: int = 0) -> bytes:
+        """Read a lower device, behind the mirror."""
 
     @abstractmethod
-    def held_open(self, node: str) -> AbstractAsyncContextManager[None]:
-        """While inside, something has the mirrored device open."""
+    def held_open(self, node: str, *, number: int = 0) -> AbstractAsyncContextManager[None]:
+        """While inside, something has a mirrored device open."""
 
     @abstractmethod
     async def enlarge_lower(self, node: str, more_bytes: int) -> None:
         """Make the lower device larger; the new part reads zero. What is above is not told."""
+
+    @abstractmethod
+    async def make_second(self) -> None:
+        """Make blank devices for a second volume on both nodes, number and minor 1, and put it into `second`."""
+
+    second: dict[str, MirrorVolume]
+    """The second volume, as each node sees it."""
 
     @abstractmethod
     async def cut_link(self) -> None:
@@ -195,6 +203,36 @@ class _Mirror:
 
     async def disk(self, node: str) -> DiskState:
         return (await self.bed.driver(node).status(self.name)).volumes[0].disk
+
+
+async def _with_second(bed: MirrorBed, *, on: tuple[str, ...] = NODES) -> _Mirror:
+    """In sync and Primary on a; a second volume, made equal beside it, is added on these nodes."""
+    mirror = _Mirror(bed)
+    if any(Can.MIRROR_VOLUMES not in bed.driver(node).can for node in NODES):
+        pytest.skip("the driver adds no volumes")
+    await mirror.bring_in_sync()
+    await bed.driver("a").promote(mirror.name)
+    await bed.write("a", 0, pattern(1))
+    await bed.make_second()
+    for node in NODES:
+        whole, driver = bed.specs[node], bed.driver(node)
+        ends = [replace(end, port=end.port + 1) for end in (whole.local, whole.remote)]
+        beside = MirrorSpec(f"{whole.name}+v1", ends[0], ends[1], (replace(bed.second[node], number=0),))
+        await driver.create_metadata(beside)
+        await driver.connect(beside)
+    beside_name = f"{mirror.name}+v1"
+    await eventually(bed.driver("a"), beside_name, lambda s: not _is_lost(s), bed.within_s)
+    await bed.driver("a").skip_first_sync(beside_name)
+    for node in NODES:
+        await eventually(bed.driver(node), beside_name, lambda s: s.is_in_sync, bed.within_s)
+    for node in NODES:
+        await bed.driver(node).down(beside_name)
+        bed.specs[node] = replace(bed.specs[node], volumes=(*bed.specs[node].volumes, bed.second[node]))
+    for node in reversed(on):  # the side that is in use comes last
+        await bed.driver(node).attach(bed.specs[node])
+    for node in NODES if len(on) == len(NODES) else ():
+        await mirror.see(node, lambda status: len(status.volumes) == 2 and status.is_in_sync)
+    return mirror
 
 
 def _is_frozen(status: MirrorStatus) -> bool:
@@ -760,6 +798,67 @@ class MirrorContract:
         with pytest.raises(RefusedError):
             await driver.detach(mirror.name, 0)
         assert await mirror.disk("a") is DiskState.UP_TO_DATE
+
+    # --- volumes added and taken out ---
+
+    async def test_a_volume_that_is_equal_is_added_under_a_primary_and_nothing_is_sent(self, bed: MirrorBed) -> None:
+        mirror = await _with_second(bed)
+        driver = bed.driver("a")
+        with pytest.raises(OSError, match="Errno"):
+            await bed.write("a", 0, pattern(2), number=1)
+        await driver.promote(mirror.name, numbers={1})
+        await bed.write("a", 0, pattern(2), number=1)
+        await bed.write("a", BLOCK, pattern(3))
+        volumes = (await driver.status(mirror.name)).volumes
+        assert volumes[1].sent_bytes < bed.specs["a"].volumes[1].size_bytes // 4
+        await mirror.switch("a", "b")
+        assert await bed.read("b", 0, 2 * BLOCK) == pattern(1) + pattern(3)
+        assert await bed.read("b", 0, BLOCK, number=1) == pattern(2)
+
+    async def test_a_volume_of_one_side_only_keeps_nobody_from_serving_the_others(self, bed: MirrorBed) -> None:
+        mirror = await _with_second(bed, on=("b",))
+        driver = bed.driver("b")
+        await bed.driver("a").demote(mirror.name)
+        await bed.driver("a").disconnect(mirror.name, force=True)
+        await driver.disconnect(mirror.name, force=True)
+        async with serving(driver, RecordingArbiter(FenceAnswer.PEER_UNREACHABLE)):
+            await driver.promote(mirror.name, numbers={0})
+        assert await bed.read("b", 0, BLOCK) == pattern(1)
+        with pytest.raises(OSError, match="Errno"):
+            await bed.read("b", 0, BLOCK, number=1)
+
+    async def test_of_several_volumes_all_are_promoted_or_none(self, bed: MirrorBed) -> None:
+        mirror = await _with_second(bed, on=())
+        await bed.driver("a").demote(mirror.name)
+        with pytest.raises(RefusedError):
+            await bed.driver("a").promote(mirror.name, numbers={0, 1})
+        assert (await bed.driver("a").status(mirror.name)).role is Role.SECONDARY
+
+    async def test_a_volume_is_taken_out_of_a_mirror_in_use_and_keeps_its_data(self, bed: MirrorBed) -> None:
+        mirror = await _with_second(bed)
+        await bed.driver("a").promote(mirror.name, numbers={1})
+        await bed.write("a", 0, pattern(2), number=1)
+        async with bed.held_open("a"):
+            for node in NODES:
+                for _ in range(2):
+                    await bed.driver(node).take_out(mirror.name, 1)
+            await bed.write("a", BLOCK, pattern(3))
+        for node in NODES:
+            status = await bed.driver(node).status(mirror.name)
+            assert ([v.number for v in status.volumes], status.is_in_sync) == ([0], True)
+            second = replace(bed.specs[node], volumes=(bed.second[node],))
+            await bed.driver(node).wipe_metadata(second)
+            assert await bed.read_lower(node, 0, BLOCK, number=1) == pattern(2)
+
+    async def test_a_volume_that_is_open_is_not_taken_out(self, bed: MirrorBed) -> None:
+        mirror = await _with_second(bed)
+        driver = bed.driver("a")
+        await driver.promote(mirror.name, numbers={1})
+        async with bed.held_open("a", number=1):
+            with pytest.raises(BusyError):
+                await driver.take_out(mirror.name, 1)
+        assert (await driver.status(mirror.name)).is_in_sync
+        await bed.write("a", 0, pattern(2), number=1)
 
     # --- watching ---
 

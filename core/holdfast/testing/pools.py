@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 
-from holdfast.errors import BusyError, ConflictError, InvalidError, NoSpaceError, NotFoundError
+from holdfast.errors import BusyError, ConflictError, InvalidError, NoSpaceError, NotFoundError, UnavailableError
 from holdfast.hooks.base import Can
 from holdfast.hooks.pools import Pool, PoolDisk
 from holdfast.hooks.volume import VolumeKind, VolumeSpec
@@ -296,6 +297,15 @@ class PoolContract:
         assert [pool.name for pool in await bench.driver.list_pools()] == ["kit"]
 
     # --- thin pools ---
+
+    async def test_a_disk_answers_of_its_health_or_is_said_to_be_silent(self, bench: VolumeBench, pool: Pool) -> None:
+        need(bench, Can.DISK_HEALTH)
+        for disk in bench.disks:
+            with contextlib.suppress(UnavailableError):
+                assert isinstance(json.loads(await bench.driver.ask_disk(disk)), dict)
+        with pytest.raises((NotFoundError, UnavailableError)):
+            await bench.driver.ask_disk("/dev/no-such-disk")
+        assert await bench.driver.get_pool("kit") == pool
 
     async def test_a_thin_pool_is_made_once_and_counted(self, bench: VolumeBench, pool: Pool) -> None:
         need(bench, Can.VOLUME_THIN)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,12 +18,14 @@ import pytest
 
 from holdfast.errors import ConflictError, UnavailableError
 from holdfast.hooks.share import (
+    SNAPSHOTS_FOLDER,
     NfsClient,
     NfsDriver,
     NfsExposure,
     ShareDriver,
     ShareGroup,
     ShareUser,
+    ShownSnapshot,
     SmbDriver,
     SmbExposure,
 )
@@ -32,6 +35,7 @@ E = TypeVar("E", SmbExposure, NfsExposure)
 D = TypeVar("D", SmbDriver, NfsDriver)
 USER, OTHER, GROUP = "anna", "bert", "team"
 PASSWORD, CHANGED = Secret("the first: pass word"), Secret("another one")
+TAKEN_AT = datetime(2026, 3, 2, 17, 0, 5, tzinfo=UTC)
 UID, GID = 20_001, 20_002
 FSIDS = {"docs": "0b5f9a3e-8d0c-4a8e-9d3d-2f3c6f1f0001", "more": "0b5f9a3e-8d0c-4a8e-9d3d-2f3c6f1f0002"}
 
@@ -69,6 +73,28 @@ class Bench(ABC, Generic[D]):
     def link(self, name: str, target: str) -> None:
         """Make a symbolic link beside the shares' directories."""
         (self.directory / name).symlink_to(self.directory / target)
+
+    async def make_snapshot(self, name: str) -> ShownSnapshot:
+        """Make a directory with a file `told` in it, which is to be shown as a snapshot."""
+        path = Path(self.path_of(name))
+        (path / "told").write_text("as it was")
+        return ShownSnapshot(name, TAKEN_AT, str(path))
+
+    @abstractmethod
+    async def may_read_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """Whether a client that comes now reads `told` in it."""
+
+    @abstractmethod
+    async def may_write_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """Whether a client that comes now changes `told` in it."""
+
+    @abstractmethod
+    async def hold_snapshot(self, share: str, snapshot: ShownSnapshot) -> Held:
+        """Have a client keep something open in it; it cannot write."""
+
+    @abstractmethod
+    async def is_in_use(self, snapshot: ShownSnapshot) -> bool:
+        """Whether something keeps its directory from being unmounted."""
 
     @abstractmethod
     async def may_read(self, share: str) -> bool:
@@ -182,6 +208,37 @@ class ShareContract(Generic[D, E]):
         with pytest.raises(UnavailableError):
             await self.of(bench).expose(replace(self.exposure(bench), path=str(bench.directory / "linked/inner")))
         assert await self.of(bench).list_exposures() == ()
+
+    async def test_the_snapshots_that_are_shown_are_read_back(self, bench: Bench[D]) -> None:
+        wanted = replace(self.exposure(bench), snapshots=(await bench.make_snapshot("monday"),))
+        assert await self.of(bench).expose(wanted) == wanted
+        assert await self.of(bench).list_exposures() == (wanted,)
+        none_yet = replace(wanted, snapshots=())
+        assert await self.of(bench).expose(none_yet) == none_yet
+        assert await self.of(bench).list_exposures() == (none_yet,)
+
+    async def test_a_snapshot_is_read_and_nobody_writes_to_it(self, bench: Bench[D]) -> None:
+        snapshot = await bench.make_snapshot("monday")
+        await self.of(bench).expose(replace(self.exposure(bench), snapshots=(snapshot,)))
+        assert await bench.may_read_snapshot("docs", snapshot)
+        assert not await bench.may_write_snapshot("docs", snapshot)
+        assert await bench.may_write("docs")
+
+    async def test_a_share_shows_no_snapshots_unless_it_is_asked_to(self, bench: Bench[D]) -> None:
+        snapshot = await bench.make_snapshot("monday")
+        await self.of(bench).expose(replace(self.exposure(bench), snapshots=(snapshot,)))
+        await self.of(bench).expose(self.exposure(bench))
+        assert not await bench.may_read_snapshot("docs", snapshot)
+        assert await bench.may_write("docs")
+
+    async def test_a_snapshot_that_is_shown_no_more_is_in_use_by_nobody(self, bench: Bench[D]) -> None:
+        snapshot = await bench.make_snapshot("monday")
+        await self.of(bench).expose(replace(self.exposure(bench), snapshots=(snapshot,)))
+        held = await bench.hold_snapshot("docs", snapshot)
+        await self.of(bench).expose(replace(self.exposure(bench), snapshots=()))
+        assert not await bench.is_in_use(snapshot)
+        assert not await bench.may_read_snapshot("docs", snapshot)
+        await held.close()
 
     async def test_who_uses_a_share_is_listed_with_what_he_holds(self, bench: Bench[D]) -> None:
         await self.of(bench).expose(self.exposure(bench))
@@ -329,6 +386,19 @@ class NfsContract(ShareContract[NfsDriver, NfsExposure]):
 
     def let_nobody_in(self, exposure: NfsExposure) -> NfsExposure:
         return replace(exposure, clients=(NfsClient("10.99.0.0/16"),))
+
+    async def test_files_where_snapshots_would_be_seen_are_refused(self, bench: Bench[NfsDriver]) -> None:
+        wanted = replace(self.exposure(bench), snapshots=())
+        own = Path(bench.path_of("docs")) / SNAPSHOTS_FOLDER
+        own.mkdir()
+        (own / "mine").write_text("mine")
+        try:
+            with pytest.raises(ConflictError):
+                await bench.driver.expose(wanted)
+        finally:
+            (own / "mine").unlink()
+            own.rmdir()
+        assert await bench.driver.expose(wanted) == wanted
 
 
 def accounts(members: tuple[str, ...] = ()) -> tuple[tuple[ShareUser, ...], tuple[ShareGroup, ...]]:

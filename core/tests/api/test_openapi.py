@@ -39,6 +39,7 @@ from holdfast.api import (
     task_verification,
     tasks,
     volumes,
+    worm,
 )
 from holdfast.api.routes import Route, job_document
 from holdfast.loading.judging import Loaded
@@ -64,10 +65,12 @@ from holdfast.services.groups.groups import Groups
 from holdfast.services.groups.links import Links
 from holdfast.services.groups.rules import GroupRules
 from holdfast.services.jobs import Jobs
+from holdfast.services.mirrors.adding import MirrorAdding
 from holdfast.services.mirrors.growth import MirrorGrowth
 from holdfast.services.mirrors.link import MirrorLink
 from holdfast.services.mirrors.mirrors import Mirrors
 from holdfast.services.mirrors.modes import ReplicationModes
+from holdfast.services.mirrors.removing import MirrorRemoving
 from holdfast.services.mirrors.repair import MirrorRepair
 from holdfast.services.mirrors.replacement import MirrorReplacement
 from holdfast.services.mirrors.split_brain import SplitBrains
@@ -76,6 +79,7 @@ from holdfast.services.mirrors.verify import MirrorVerify
 from holdfast.services.nodes.maintenance import Maintenance
 from holdfast.services.nodes.nodes import Nodes
 from holdfast.services.nodes.replacement import NodeReplacement
+from holdfast.services.pools.disk_health import DiskHealths
 from holdfast.services.pools.disks import PoolDisks
 from holdfast.services.pools.names import PoolNames
 from holdfast.services.pools.pools import Pools
@@ -99,6 +103,7 @@ from holdfast.services.targets.targets import Targets
 from holdfast.services.volumes.growth import VolumeGrowth
 from holdfast.services.volumes.labels import VolumeLabels
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.retention import WormRetention
 from holdfast.store.jobs import JobRecord, JobState
 
 T = TypeVar("T")
@@ -124,13 +129,15 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
         idle(SplitBrains),
         idle(SplitBrainJobs),
         idle(MirrorGrowth),
+        idle(MirrorAdding),
+        idle(MirrorRemoving),
         idle(MirrorReplacement),
     ),
     nodes: nodes.routes(
         idle(Nodes), idle(NodeReplacement), Drivers(Loaded((), {})), idle(Reconciler), idle(Maintenance)
     ),
     pool_upkeep: pool_upkeep.routes(idle(PoolDisks), idle(PoolNames), idle(ThinPools), idle(PoolReports)),
-    pools: pools.routes(idle(Pools)),
+    pools: pools.routes(idle(Pools), idle(DiskHealths)),
     replicas: replicas.routes(idle(Replicas), idle(ReplicaChanges), idle(Transports), idle(CopyAges)),
     kept_copies: kept_copies.routes(idle(KeptCopies)),
     restores: restores.routes(idle(Restores), idle(FrozenCopies), idle(RestoreOpenings), idle(Directions)),
@@ -148,6 +155,7 @@ NOUNS: dict[ModuleType, tuple[Route, ...]] = {
     ),
     snapshot_schedules: snapshot_schedules.routes(idle(SnapshotSchedules), idle(SnapshotWatch)),
     volumes: volumes.routes(idle(Volumes), idle(VolumeGrowth), idle(VolumeLabels), idle(ReplicationModes)),
+    worm: worm.routes(idle(WormRetention)),
 }
 ROUTES = tuple(route for routes in NOUNS.values() for route in routes)
 

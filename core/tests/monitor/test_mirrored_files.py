@@ -10,7 +10,7 @@ from holdfast.errors import BusyError, ConflictError, HoldfastError
 from holdfast.hooks.replication import Role
 from holdfast.hooks.volume import IoType, VolumeKind, VolumeSpec
 from holdfast.loading.judging import Loaded
-from holdfast.monitor.resources import Mirror
+from holdfast.monitor.resources import Mirror, MirrorPart
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import FileSystem
 from holdfast.testing.memory_mirror_bed import MemoryMirrorBed
@@ -48,8 +48,8 @@ class Files:
         self.volumes = Volumes(tmp_path / "content", self.bed)
         self.directory = str(tmp_path / "mounts" / "v0")
         drivers = Drivers(Loaded((), {"volume": self.volumes}))
-        file_system = FileSystem("m0", DEVICE, self.directory)
-        self.mirror = Mirror(self.bed.specs["a"], self.bed.driver("a"), [file_system], drivers)
+        part = MirrorPart(self.bed.specs["a"], (FileSystem("m0", DEVICE, self.directory),))
+        self.mirror = Mirror("m0", lambda name: part, self.bed.driver("a"), drivers)
 
     async def bring_up(self) -> None:
         """Both sides are equal, and nobody uses them."""

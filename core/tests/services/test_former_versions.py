@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from holdfast.hooks.failover import GroupPlan, MonitorPlan
 from holdfast.hooks.links import Link
 from holdfast.services.copies.replica_documents import AgentDocument, ReplicaShareDocument, Transport
 from holdfast.services.copies.task_documents import TaskDocument
-from holdfast.services.documents import FailoverDocument
+from holdfast.services.documents import FailoverDocument, MirrorDocument
 from holdfast.services.groups.plans import PLAN_VERSION, PlanFile, plan_path, read_plan
 from holdfast.store.database import Database
 from holdfast.store.intent import Intents
@@ -93,3 +94,13 @@ def test_data_replication_of_a_former_version_goes_on_in_clear_and_with_a_guard(
     task = from_plain(TaskDocument, {"name": "t", "share": "s", "user": "u", "password": "secret:2", **where})
     assert (task.transport, task.is_enabled, task.windows) == (Transport.PLAIN, True, ())
     assert (task.options, task.most_deleted_percent) == (CopyOptions(), 50)
+
+
+def test_volumes_of_a_mirror_had_the_numbers_of_their_order() -> None:
+    places: dict[str, Any] = {"pools": {}, "devices": {}, "metadata_devices": {}}
+    members = [{"volume": name, "minor": minor, "size_bytes": 1, **places} for name, minor in (("v", 4), ("w", 0))]
+    plain = {"name": "m", "source": "a", "destination": "b", "port": 7790, "addresses": {}, "is_started": True}
+    found = from_plain(MirrorDocument, {**plain, "members": members})
+    assert [member.number for member in found.members] == [0, 1]
+    kept = to_plain(replace(found, members=(found.members[1],)))
+    assert [member.number for member in from_plain(MirrorDocument, kept).members] == [1]

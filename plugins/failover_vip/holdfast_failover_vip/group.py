@@ -108,6 +108,8 @@ class Group(Serving):
                 for resource in self._stack.resources:
                     await resource.prepare()
             case do.Adopt():
+                if not self.mirror.is_suspended:
+                    await self._stack.mirror.take_up()
                 for resource in self._stack.resources:
                     await resource.activate()
                 await self._raise_address()
@@ -140,6 +142,16 @@ class Group(Serving):
                 await self._write(kept)
             case do.Reboot():
                 await self._around.reboot()
+
+    async def take_up(self) -> None:
+        """Serve what the mirror has gained by a changed plan, if this node serves: beside no other action."""
+        async with self._lock:
+            if self.state in (S.ACTIVE_SYNC, S.ACTIVE_ALONE):
+                try:
+                    await self._stack.mirror.take_up()
+                except (HoldfastError, OSError) as reason:  # tried again with the next look at the plan
+                    log.warning("%s: what its mirror has gained is not served yet: %s", self.plan.name, reason)
+        self.mirror_changed()
 
     def take_offer(self, epoch: int) -> None:
         """Serve a group that the partner let go of."""

@@ -121,6 +121,8 @@ class Monitor(Talk):
         self._plan = plan
         for group in plan.groups:
             await self._apply_group(group)
+            if group.name in self._groups:
+                await self._groups[group.name].take_up()
         for name in set(self._groups) - {group.name for group in plan.groups}:
             await self._drop_group(name)
         self._news.set()

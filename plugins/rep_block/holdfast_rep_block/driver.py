@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -85,7 +86,7 @@ class DrbdMirrors(MirrorDriver):
     """See MirrorDriver."""
 
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH}
+        {Can.MIRROR_VERIFY, Can.MIRROR_SYNC_CONTROL, Can.MIRROR_GROW, Can.MIRROR_DETACH, Can.MIRROR_VOLUMES}
     )
 
     def __init__(self, settings: Settings, host: Host, connector: Connector | None = None) -> None:
@@ -124,7 +125,8 @@ class DrbdMirrors(MirrorDriver):
 
     async def wipe_metadata(self, spec: MirrorSpec) -> None:
         """See MirrorDriver."""
-        if await self._read(spec.name) is not None:
+        resource = await self._read(spec.name)
+        if resource is not None and set(resource.devices) & {volume.number for volume in spec.volumes}:
             raise ConflictError(
                 f"mirror {spec.name} is up",
                 reasons=[Reason("mirror-up", "its metadata is in use", "take the mirror down first")],
@@ -197,17 +199,24 @@ class DrbdMirrors(MirrorDriver):
 
     # --- roles ---
 
-    async def promote(self, name: str) -> None:
+    async def promote(self, name: str, *, numbers: Collection[int] | None = None) -> None:
         """See MirrorDriver."""
         known = self._alone(name)
-        if known is None:
+        if known is None or not set(numbers or ()) <= set(known.devices):
             known = await self._must_be_up(name)
-            if reasons := _why_not_promote(known.status()):
+            if missing := set(numbers or ()) - set(known.devices):
+                text = f"volume {min(missing)} is not in the kernel here"
+                raise RefusedError(
+                    f"mirror {name} must not become Primary here: {text}",
+                    reasons=[Reason("no-volume", text, "attach its disk first")],
+                )
+            if reasons := _why_not_promote(_only(known.status(), numbers)):
                 raise RefusedError(f"mirror {name} must not become Primary here", reasons=reasons)
         await upkeep.end_wait_for_data(known.status(), self._drbd)
         try:
-            for minor in known.minors:
-                await self._while_transient("primary", str(minor))
+            for number, minor in zip(sorted(known.devices), known.minors, strict=True):
+                if numbers is None or number in numbers:
+                    await self._while_transient("primary", str(minor))
         except HoldfastError as reason:
             await self._after_failed_promotion(name, reason)
         log.info("mirror %s is Primary", name)
@@ -341,6 +350,18 @@ class DrbdMirrors(MirrorDriver):
         await upkeep.detach((await self._must_be_up(name)).status(), number, self._drbd)
         return await self.status(name)
 
+    async def take_out(self, name: str, number: int) -> None:
+        """See MirrorDriver."""
+        resource = await self._read(name)
+        if resource is None or number not in resource.devices:
+            return
+        minor = resource.devices[number]["minor"]
+        await self._while_held_open(partial(self._while_transient, "secondary", minor))
+        if resource.devices[number].get("disk") != DiskState.DISKLESS:
+            await self._drbd.run("detach", minor, timeout_s=ATTACH_S)
+        await self._while_held_open(partial(self._drbd.run, "del-minor", minor))
+        log.info("volume %d was taken out of mirror %s", number, name)
+
     # --- inside ---
 
     async def _read(self, name: str) -> events.Resource | None:
@@ -402,6 +423,12 @@ class DrbdMirrors(MirrorDriver):
             else:
                 return
             await self._host.clock.sleep(_RETRY_EVERY_S)
+
+
+def _only(status: MirrorStatus, numbers: Collection[int] | None) -> MirrorStatus:
+    if numbers is None:
+        return status
+    return replace(status, volumes=tuple(volume for volume in status.volumes if volume.number in numbers))
 
 
 def _why_not_promote(status: MirrorStatus) -> tuple[Reason, ...]:

@@ -175,6 +175,60 @@ async def test_metadata_on_a_device_that_is_gone_is_wiped_already(tmp_path: Path
         await kernel.driver.create_metadata(SPEC)
 
 
+# --- several volumes ---------------------------------------------------------------------------------
+
+TWO = dump(role="Primary").replace(
+    "exists -\n",
+    "exists device name:m0 volume:2 minor:5 disk:{disk}\n"
+    "exists peer-device name:m0 volume:2 replication:Off peer-disk:UpToDate out-of-sync:0\nexists -\n",
+)
+
+
+async def test_only_the_volumes_that_are_asked_for_are_promoted(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=TWO.format(disk="Inconsistent"), primary="")
+    await kernel.driver.promote("m0", numbers={0})
+    assert [words for words in kernel.words() if words.startswith("primary")] == ["primary 3"]
+    with pytest.raises(RefusedError, match="must not become Primary"):
+        await kernel.driver.promote("m0", numbers={0, 2})
+    with pytest.raises(RefusedError, match="volume 1 is not in the kernel"):
+        await kernel.driver.promote("m0", numbers={0, 1})
+    assert [words for words in kernel.words() if words.startswith("primary")] == ["primary 3"]
+
+
+async def test_a_volume_is_demoted_before_its_disk_is_taken_from_it(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=TWO.format(disk="UpToDate"), secondary="", detach="", del_minor="")
+    await kernel.driver.take_out("m0", 2)
+    assert kernel.words()[1:] == ["secondary 5", "detach 5", "del-minor 5"]
+    await kernel.driver.take_out("m0", 1)
+    assert kernel.words()[4:] == ["events2 m0 --now --statistics"]
+
+
+async def test_a_volume_whose_disk_is_gone_already_is_taken_out(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=TWO.format(disk="Diskless"), secondary="", del_minor="")
+    await kernel.driver.take_out("m0", 2)
+    assert kernel.words()[1:] == ["secondary 5", "del-minor 5"]
+
+
+async def test_a_volume_in_use_is_not_taken_out_and_keeps_its_disk(tmp_path: Path) -> None:
+    held = failure(-12, "Device is held open by someone", code=11)
+    kernel = Kernel(tmp_path, events2=TWO.format(disk="UpToDate"), secondary=held)
+    taking = asyncio.ensure_future(kernel.driver.take_out("m0", 2))
+    assert isinstance(kernel.host.clock, ManualClock)
+    for _ in range(30):
+        await asyncio.sleep(0)
+        await kernel.host.clock.advance(0.1)
+    with pytest.raises(BusyError):
+        await taking
+    assert {words.split()[0] for words in kernel.words()} == {"events2", "secondary"}
+
+
+async def test_metadata_of_a_volume_that_was_taken_out_is_wiped_while_the_others_are_up(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, events2=dump(), get_gi=Answer(returncode=1))
+    await kernel.driver.wipe_metadata(replace(SPEC, volumes=(replace(VOLUME, number=1),)))
+    with pytest.raises(ConflictError, match="is up"):
+        await kernel.driver.wipe_metadata(SPEC)
+
+
 # --- up ----------------------------------------------------------------------------------------------
 
 

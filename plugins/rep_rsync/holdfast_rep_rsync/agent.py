@@ -101,6 +101,10 @@ class Agent:
         """See CopyDriver."""
         return await asyncio.to_thread(self._files.read_notes)
 
+    async def distrust(self) -> None:
+        """See CopyDriver."""
+        await asyncio.to_thread(self._files.forget_untouched)
+
     @contextlib.asynccontextmanager
     async def hold(self, replica: str) -> AsyncIterator[CopyNote | None]:
         """See CopyDriver."""

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from holdfast.hooks.replication import AgentSpec, CopyNote, ReplicaShare
-from holdfast.system.files import write_atomically
+from holdfast.system.files import sync_directory, write_atomically
 from holdfast_rep_rsync import configuration, notes, tunnel
 from holdfast_rep_rsync.configuration import NotePlaces
 from holdfast_rep_rsync.settings import Settings
@@ -102,6 +102,12 @@ class AgentFiles:
     def is_untouched(self, replica: str) -> bool:
         """Whether nobody wrote to a replica share since its note was left."""
         return (self._notes.untouched / replica).exists()
+
+    def forget_untouched(self) -> None:
+        """Take every replica share for one that somebody may have written to."""
+        with contextlib.suppress(FileNotFoundError):
+            notes.keep_only(self._notes.untouched, ())
+            sync_directory(self._notes.untouched)
 
     def read_notes(self) -> dict[str, CopyNote]:
         """See CopyDriver."""

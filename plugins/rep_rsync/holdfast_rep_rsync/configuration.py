@@ -14,6 +14,8 @@ from holdfast_rep_rsync.reports import limit_words
 LONGEST_NOTE = 512
 COMMENT = "Holdfast replica share"
 FACTS_FILE = "facts"
+NOTE_LINE = "note"
+"""What stands alone on the line before the note, the last one."""
 ENDED_FILE = "ended"
 """With what status the agent's rsync of the last connection ended; not there while one is under way."""
 
@@ -66,8 +68,12 @@ def _global_lines(log_file: Path, agent_io_timeout_s: int) -> Iterable[str]:
     yield "socket options = TCP_NODELAY"
 
 
+# Whether rsync was asked only to look: `n` among the short options, which `e` with a value of its own ends.
+_LOOKS = "/usr/bin/expr \"$RSYNC_ARG2\" : '-[^e]*n' >/dev/null"
+
+
 def _module_lines(
-    module: str, share: ReplicaShare, secrets_file: Path, lock_file: Path, notes: NotePlaces
+    module: str, share: ReplicaShare, touched: Iterable[str], secrets_file: Path, lock_file: Path, notes: NotePlaces
 ) -> Iterable[str]:
     yield f"[{module}]"
     yield f"path = {share.path}"
@@ -76,9 +82,10 @@ def _module_lines(
         yield "list = no"
     # A run is verified over a connection of its own: what it finds equal is on the disk by then, not in memory only.
     # That somebody writes is durable before he does.
-    mark, marks = (shlex.quote(str(path)) for path in (notes.untouched / share.name, notes.untouched))
+    marks = shlex.quote(str(notes.untouched))
+    forgotten = " ".join(shlex.quote(str(notes.untouched / name)) for name in touched)
     ended, fresh = (shlex.quote(str(notes.facts / share.name / name)) for name in (ENDED_FILE, ".ended"))
-    forget = f"/usr/bin/rm -f {mark} {ended} && /usr/bin/sync {marks}"
+    forget = f"{{ {_LOOKS} || /usr/bin/rm -f {forgotten}; }} && /usr/bin/rm -f {ended} && /usr/bin/sync {marks}"
     yield f'pre-xfer exec = {forget} && /usr/bin/sync -f "$RSYNC_MODULE_PATH"'
     # What it says last may be lost where a tunnel ends with it.
     yield f'post-xfer exec = umask 077; echo "$RSYNC_EXIT_STATUS" >{fresh} && /usr/bin/mv {fresh} {ended}'
@@ -120,7 +127,7 @@ def _fact_lines(
 ) -> Iterable[str]:
     """A module with one file that is made anew for whoever fetches it: size, free bytes, and the time here.
 
-    Behind them, how the last connection ended, once it has.
+    Behind them, how the last connection ended, once it has, and the note if nobody wrote since that was left.
     """
     directory = notes.facts / share.name
     fresh, kept = (shlex.quote(str(directory / name)) for name in (".new", FACTS_FILE))
@@ -132,7 +139,11 @@ def _fact_lines(
     yield "refuse options = * !timeout"
     size = f"/usr/bin/df --block-size=1 --output=size,avail {shlex.quote(share.path)}"
     ended = shlex.quote(str(directory / ENDED_FILE))
-    told = f"{{ {size} && /usr/bin/date --utc --iso-8601=ns && {{ /usr/bin/cat {ended} 2>/dev/null || :; }}; }}"
+    mark, note = (shlex.quote(str(below / share.name)) for below in (notes.untouched, notes.directory))
+    last = f"{{ [ ! -e {mark} ] || {{ echo {NOTE_LINE} && /usr/bin/cat {note}; }}; }}"
+    told = (
+        f"{{ {size} && /usr/bin/date --utc --iso-8601=ns && {{ /usr/bin/cat {ended} 2>/dev/null || :; }} && {last}; }}"
+    )
     yield f"pre-xfer exec = umask 077; {told} >{fresh} && /usr/bin/mv {fresh} {kept}"
     yield from _access_lines(share, secrets_file, lock_file)
 
@@ -151,16 +162,23 @@ def render(
     The values must have passed `naming.check_share`. No secret is in it.
     """
     lines = list(_global_lines(log_file, agent_io_timeout_s))
-    for share in sorted(replicas, key=lambda share: share.name):
+    shares = sorted(replicas, key=lambda share: share.name)
+    for share in shares:
+        # A restore is let in by a share of its own, into a directory that may be a replica, or above or below one.
+        touched = [other.name for other in shares if _overlap(share.path, other.path)]
         # One lock for whatever password: two sources that delete in one tree would destroy each other's copy.
         lock_file, note_lock = lock_directory / share.name, lock_directory / naming.note_module(share.name)
         fact_lock = lock_directory / naming.facts_module(share.name)
         for module in modules(share):
             secrets_file = secrets_directory / module
-            lines += ["", *_module_lines(module, share, secrets_file, lock_file, notes)]
+            lines += ["", *_module_lines(module, share, touched, secrets_file, lock_file, notes)]
             lines += ["", *_note_lines(module, share, secrets_file, note_lock, notes)]
             lines += ["", *_fact_lines(module, share, secrets_file, fact_lock, notes)]
     return "\n".join(lines) + "\n"
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def modules(share: ReplicaShare) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ from holdfast.hooks.replication import (
     ReplicaShare,
 )
 from holdfast.system import processes
-from holdfast_rep_rsync import configuration, naming, notes, options, reports, restoring, verification
+from holdfast_rep_rsync import changes, configuration, naming, notes, options, reports, restoring, verification
 from holdfast_rep_rsync.agent import Agent
 from holdfast_rep_rsync.client import Client
 from holdfast_rep_rsync.progress import Progress
@@ -44,7 +44,7 @@ class RsyncDriver(CopyDriver):
     The agent goes on after `close` and after the death of holdfastd; the next `start_agent` adopts it.
     """
 
-    can = frozenset({Can.COPY_AGENT})
+    can = frozenset({Can.COPY_AGENT, Can.COPY_CHANGES})
 
     def __init__(self, settings: Settings, host: Host) -> None:
         self._settings = settings
@@ -86,13 +86,12 @@ class RsyncDriver(CopyDriver):
         seen = Progress(progress, self._host.clock)
         words = (*_REPORTING, *options.copying(run.options, told))
         try:
-            lines = await self._push_copy(run, words, seen)
+            result = await self._copy(run, words, seen)
         except NoSpaceError:
             # What was kept aside of a file that has no room takes the room of those that would have.
             with contextlib.suppress(HoldfastError):
                 await self._tidy(run)
             raise
-        result = reports.read_statistics(lines)
         seen.finish()
         await self._tidy(run)
         log.info(
@@ -101,10 +100,20 @@ class RsyncDriver(CopyDriver):
         )
         return result
 
-    async def _push_copy(self, run: CopyRun, words: tuple[str, ...], seen: Progress) -> list[str]:
+    async def _copy(self, run: CopyRun, words: tuple[str, ...], seen: Progress) -> CopyResult:
+        if run.changes is None:
+            return reports.read_statistics(await self._push_copy(run, words, seen.follow))
+
+        async def push(more: tuple[str, ...], follow: Callable[[str], None]) -> list[str]:
+            return await self._push_copy(run, (*more, *words), follow)
+
+        with self._client.temporary_file("top", changes.TOP) as top:
+            return await changes.copy(run.changes, top, push, seen.follow, is_deleting=run.options.is_deleting)
+
+    async def _push_copy(self, run: CopyRun, words: tuple[str, ...], follow: Callable[[str], None]) -> list[str]:
         try:
             # Progress comes once a file, and is not kept.
-            return await self._client.push(run, words, seen.follow, keeps=reports.is_statistic)
+            return await self._client.push(run, words, follow, keeps=reports.is_statistic)
         except UnavailableError as reason:
             await self._refuse_if_unwritable(run, reason)
             raise
@@ -122,7 +131,7 @@ class RsyncDriver(CopyDriver):
                 break
             await self._host.clock.sleep(_AGAIN_S)
         if ended == _FILE_IO_FAILED:
-            free_bytes = restoring.read_facts(data).free_bytes
+            free_bytes = restoring.read_facts(data, run.replica).free_bytes
             text = (
                 f"the destination is full, or its disk fails: a file could not be written, {free_bytes} bytes are free"
             )
@@ -144,7 +153,7 @@ class RsyncDriver(CopyDriver):
 
     async def _refuse_to_empty(self, run: CopyRun) -> None:
         """dmeventd unmounts a snapshot that overflew (seen with LVM 2.03); what is left is an empty mount point."""
-        if not run.options.is_deleting or not await asyncio.to_thread(_is_empty, Path(run.source)):
+        if run.changes or not run.options.is_deleting or not await asyncio.to_thread(_is_empty, Path(run.source)):
             return
         words = options.looking_ahead(run.options, with_names=False)
         lines = await self._client.push(run, words, lambda line: None)
@@ -173,8 +182,7 @@ class RsyncDriver(CopyDriver):
         naming.check_run(run)
         options.check(run.options)
         names = verification.encode_sample(sample)
-        words = verification.metadata_options(options.rules(run.options))
-        metadata = await self._client.push(run, words, lambda line: None)
+        metadata = await self._compare(run)
         if not sample:
             return verification.describe(metadata)
         lull_s = await asyncio.to_thread(verification.lull_s, run.source, sample, self._settings.checksum_bytes_per_s)
@@ -182,6 +190,15 @@ class RsyncDriver(CopyDriver):
             words = verification.checksum_options(names_file, options.filters(run.options))
             contents = await self._client.push(run, words, lambda line: None, lull_s=lull_s)
         return verification.describe(contents, metadata)
+
+    async def _compare(self, run: CopyRun) -> list[str]:
+        words = verification.metadata_options(options.rules(run.options))
+        if run.changes is None:
+            return await self._client.push(run, words, lambda line: None)
+        named = await asyncio.to_thread(changes.all_names, run.changes, is_deleting=run.options.is_deleting)
+        with self._client.temporary_file("names", named or changes.TOP) as path:
+            more = (*changes.naming(str(path)), *(changes.TOP_ALONE if not named else ()), "--delete-missing-args")
+            return await self._client.push(run, (*more, *words), lambda line: None)
 
     async def leave_note(self, run: CopyRun, note: CopyNote) -> None:
         """See CopyDriver."""
@@ -239,10 +256,14 @@ class RsyncDriver(CopyDriver):
         """See CopyDriver."""
         return self._agent.hold(replica)
 
+    async def distrust_replicas(self) -> None:
+        """See CopyDriver."""
+        await self._agent.distrust()
+
     async def replica_facts(self, run: CopyRun) -> ReplicaFacts:
         """See CopyDriver."""
         naming.check_run(run)
-        return restoring.read_facts(await self._facts(run))
+        return restoring.read_facts(await self._facts(run), run.replica)
 
     async def _facts(self, run: CopyRun) -> bytes:
         module, former = (naming.facts_module(name) for name in (run.replica, naming.former_module(run.replica)))
@@ -258,7 +279,7 @@ class RsyncDriver(CopyDriver):
         if orphans:
             log.warning("%d copies left by a daemon that was killed are ended", len(orphans))
             await processes.end(self._host.kernel, orphans, patience_s=0)
-        for path in await asyncio.to_thread(_files_in, runs):
+        for path in await asyncio.to_thread(lambda: tuple(runs.glob("*"))):
             path.unlink(missing_ok=True)
 
 
@@ -267,12 +288,6 @@ def _is_empty(directory: Path) -> bool:
     with contextlib.suppress(OSError):
         return next(directory.iterdir(), None) is None
     return False
-
-
-def _files_in(directory: Path) -> tuple[Path, ...]:
-    with contextlib.suppress(FileNotFoundError):
-        return tuple(directory.iterdir())
-    return ()
 
 
 async def open_driver(settings: Settings, host: Host) -> RsyncDriver:

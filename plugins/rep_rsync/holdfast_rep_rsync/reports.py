@@ -138,6 +138,11 @@ _ATTRIBUTES = {
 }
 
 
+def is_considered(line: str) -> bool:
+    """Whether a line of `--out-format='%i %n'` is of a name of the source, be it the same on both sides."""
+    return line[11:12] == " " and _ITEMIZED.match(line[:11]) is not None
+
+
 def read_difference(line: str) -> Difference | None:
     """Read a line of `--out-format='%i %n'` (rsync(1), "itemize-changes"); None if it reports nothing."""
     # %i is always 11 wide; a name may begin with a space.

@@ -11,8 +11,9 @@ from pathlib import Path
 from holdfast.errors import UnavailableError
 from holdfast.hooks.copy_restore import MOST_PREVIEWED, Change, Effect, ReplicaFacts, RestorePreview, RestoreRun
 from holdfast.system import below
-from holdfast_rep_rsync import naming
+from holdfast_rep_rsync import naming, notes
 from holdfast_rep_rsync import options as copy_options
+from holdfast_rep_rsync.configuration import NOTE_LINE
 from holdfast_rep_rsync.reports import unescape
 
 _ITEMIZED = re.compile(r"(?:[<>ch.][fdLDS][.+?csTtpoguaxnb ]{9}|\*deleting  ) ")
@@ -81,14 +82,15 @@ def read_preview(lines: Iterable[str]) -> RestorePreview:
     )
 
 
-def read_facts(data: bytes) -> ReplicaFacts:
+def read_facts(data: bytes, replica: str) -> ReplicaFacts:
     """Read what `df --output=size,avail` and `date --iso-8601=ns` print. Raises UnavailableError for anything else."""
+    text, _, note = data.decode(errors="replace").partition(f"\n{NOTE_LINE}\n")
     try:
-        _, sizes, now = data.decode().splitlines()[:3]
+        _, sizes, now = text.splitlines()[:3]
         capacity, free = sizes.split()
         # Nanoseconds behind a comma: six digits of them are what Python knows.
         instant = datetime.fromisoformat(re.sub(r",(\d{6})\d*", r".\1", now))
-        return ReplicaFacts(int(capacity), int(free), instant)
+        return ReplicaFacts(int(capacity), int(free), instant, notes.decode(note, replica) if note else None)
     except ValueError as reason:
         raise UnavailableError("what the agent told of its replica share makes no sense") from reason
 

@@ -44,7 +44,9 @@ def test_a_replica_share_becomes_a_module_with_secrets_of_its_own() -> None:
         "[docs]\n"
         "path = /srv/docs\n"
         "comment = Holdfast replica share\n"
-        "pre-xfer exec = /usr/bin/rm -f /var/x/untouched/docs /run/x/facts/docs/ended && /usr/bin/sync /var/x/untouched"
+        """pre-xfer exec = { /usr/bin/expr "$RSYNC_ARG2" : '-[^e]*n' >/dev/null"""
+        " || /usr/bin/rm -f /var/x/untouched/docs; }"
+        " && /usr/bin/rm -f /run/x/facts/docs/ended && /usr/bin/sync /var/x/untouched"
         ' && /usr/bin/sync -f "$RSYNC_MODULE_PATH"\n'
         'post-xfer exec = umask 077; echo "$RSYNC_EXIT_STATUS" >/run/x/facts/docs/.ended'
         " && /usr/bin/mv /run/x/facts/docs/.ended /run/x/facts/docs/ended\n"
@@ -76,7 +78,8 @@ def test_a_replica_share_becomes_a_module_with_secrets_of_its_own() -> None:
         "write only = no\n"
         "refuse options = * !timeout\n"
         "pre-xfer exec = umask 077; { /usr/bin/df --block-size=1 --output=size,avail /srv/docs"
-        " && /usr/bin/date --utc --iso-8601=ns && { /usr/bin/cat /run/x/facts/docs/ended 2>/dev/null || :; }; }"
+        " && /usr/bin/date --utc --iso-8601=ns && { /usr/bin/cat /run/x/facts/docs/ended 2>/dev/null || :; }"
+        " && { [ ! -e /var/x/untouched/docs ] || { echo note && /usr/bin/cat '/var/x/my notes/docs'; }; }; }"
         " >/run/x/facts/docs/.new"
         " && /usr/bin/mv /run/x/facts/docs/.new /run/x/facts/docs/facts\n"
         "auth users = copier\n"

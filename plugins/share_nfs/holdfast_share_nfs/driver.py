@@ -12,6 +12,7 @@ import ipaddress
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.errors import ConflictError, Reason, SystemCommandError, UnavailableError, VerificationError
@@ -21,13 +22,15 @@ from holdfast.system.directories import admit_group, refuse_directory
 from holdfast.system.files import write_atomically
 from holdfast.values import from_plain, to_plain
 from holdfast_share_nfs import exports
-from holdfast_share_nfs.clients import Client, expire, read_clients
-from holdfast_share_nfs.server import TABLE, Server
+from holdfast_share_nfs.clients import Client, read_clients
+from holdfast_share_nfs.exporting import Exporting
+from holdfast_share_nfs.server import Server
 from holdfast_share_nfs.settings import Settings
+from holdfast_share_nfs.snapshot_folder import SnapshotFolder
+from holdfast_share_nfs.unbinding import unbind
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.1
 Noted = dict[str, NfsExposure]
 
 
@@ -38,6 +41,8 @@ class KnfsdDriver(NfsDriver):
         self._settings = settings
         self._host = host
         self._server = Server(settings, host)
+        self._exporting = Exporting(host, self._server)
+        self._snapshots = SnapshotFolder(settings, host, self._server, self._exporting)
         self._root = host.run_dir / "root"
         self._file = host.run_dir / "exposures.json"
         self._lock = asyncio.Lock()
@@ -56,6 +61,10 @@ class KnfsdDriver(NfsDriver):
                 await asyncio.to_thread(admit_group, exposure.path, self._settings.squash_gid)
             await self._bind(exposure)
             await self._export(exposure)
+            if exposure.snapshots is not None:
+                await self._snapshots.show(self._root / exposure.share, exposure)
+            else:
+                await self._snapshots.take_away(self._root / exposure.share)
             await self._export_root({**noted, exposure.share: exposure})
             # Last: a client that comes back after a power cut is refused by a server that does not know the share yet.
             await self._server.ensure()
@@ -105,44 +114,24 @@ class KnfsdDriver(NfsDriver):
 
     # --- exports ---
 
-    def _table(self) -> dict[exports.Export, frozenset[str]]:
-        if not self._host.kernel.exists(TABLE):
-            return {}
-        return exports.read_table(self._host.kernel.read(TABLE))
-
-    def _exports_of(self, place: Path) -> list[tuple[str, frozenset[str]]]:
-        return [(client, found) for (client, directory), found in self._table().items() if directory == str(place)]
-
     async def _export(self, exposure: NfsExposure) -> None:
-        """Change what differs: an export that stays as it is is not touched. `-i`: files of others are not read."""
-        place = self._root / exposure.share
-        there = dict(self._exports_of(place))
         wanted = {client.network: exports.options(client, exposure, self._settings) for client in exposure.clients}
-        for network in there.keys() - wanted.keys():
-            await self._server.run("exportfs", "-u", f"{_quoted(network)}:{place}")
-        for network, options in wanted.items():
-            if not there.get(network, frozenset()).issuperset(options):
-                await self._server.run("exportfs", "-i", "-o", ",".join(options), f"{_quoted(network)}:{place}")
+        await self._exporting.set(self._root / exposure.share, wanted)
 
     async def _export_root(self, noted: Noted) -> None:
-        wanted = {client.network for exposure in noted.values() for client in exposure.clients}
-        there = dict(self._exports_of(self._root))
-        for network in there.keys() - wanted:
-            await self._server.run("exportfs", "-u", f"{_quoted(network)}:{self._root}")
-        for network in wanted - there.keys():
-            await self._server.run(
-                "exportfs", "-i", "-o", ",".join(exports.ROOT_OPTIONS), f"{_quoted(network)}:{self._root}"
-            )
+        networks = {client.network for exposure in noted.values() for client in exposure.clients}
+        await self._exporting.set(self._root, dict.fromkeys(sorted(networks), exports.ROOT_OPTIONS))
 
     async def _read(self, exposure: NfsExposure) -> NfsExposure | None:
         place = self._root / exposure.share
-        there = self._exports_of(place)
+        there = self._exporting.of(place)
         if not _is_mount(place) or not (there or not exposure.clients):
             return None
-        return exports.read_exposure(exposure, there, self._settings)
+        snapshots = None if exposure.snapshots is None else self._snapshots.read(place, exposure)
+        return replace(exports.read_exposure(exposure, there.items(), self._settings), snapshots=snapshots)
 
     def _refuse_foreign_root(self) -> None:
-        for (client, directory), found in self._table().items():
+        for (client, directory), found in self._exporting.table().items():
             if found.intersection(("fsid=0", "fsid=root")) and directory != str(self._root):
                 text = f"{directory} is exported to {client} as the root of NFS, by somebody else"
                 remedy = "take fsid=0 out of that export: there is one root only"
@@ -173,36 +162,16 @@ class KnfsdDriver(NfsDriver):
             raise
 
     async def _release(self, share: str, place: Path) -> None:
-        """Export a share no more, and unbind it.
-
-        What the kernel has open yet is then out of everybody's reach; it may keep the volume from being unmounted for
-        some time, and whoever unmounts it is told.
-        """
-        for network, _ in self._exports_of(place):
-            await self._server.run("exportfs", "-u", f"{_quoted(network)}:{place}")
+        """Export a share no more, and unbind it."""
         if not _is_mount(place):
+            await self._exporting.set(place, {})
             return
-        device, _ = _identity(place)
-        deadline_s = self._host.clock.boot_s() + self._settings.release_timeout_s
-        while True:
-            try:
-                await self._server.run("umount", str(place))
-                return
-            except SystemCommandError as reason:
-                if self._host.clock.boot_s() > deadline_s:
-                    log.warning("the kernel has files of the share %s open yet: %s", share, reason)
-                    await self._server.run("umount", "--lazy", str(place))
-                    return
-            clients = await asyncio.to_thread(read_clients, self._host.kernel)
-            for client in [each for each in clients if (os.major(device), os.minor(device)) in each.devices]:
-                log.info("client %s loses what it holds: the share %s is offered no more", client.address, share)
-                await asyncio.to_thread(expire, self._host.kernel, client)
-            # The kernel keeps files open that were closed a moment ago; this has it close them.
-            await self._server.run("exportfs", "-f")
-            await self._host.clock.sleep(_POLL_S)
+        await self._snapshots.take_away(place)
+        await self._exporting.set(place, {})
+        await unbind(place, f"the share {share}", self._host, self._server, self._settings)
 
     async def _close_root(self) -> None:
-        if not self._table():
+        if not self._exporting.table():
             await self._server.stop()
         with contextlib.suppress(SystemCommandError):  # a client looks at it: it is empty, and used again
             await self._server.run("umount", str(self._root))
@@ -217,14 +186,6 @@ class KnfsdDriver(NfsDriver):
     def _note(self, noted: Noted) -> None:
         if noted != self._noted():
             write_atomically(self._file, json.dumps(to_plain(noted)).encode())
-
-
-def _quoted(network: str) -> str:
-    # exportfs(8): an IPv6 address stands in brackets, since a colon ends the client.
-    if ":" not in network:
-        return network
-    address, slash, length = network.partition("/")
-    return f"[{address}]{slash}{length}"
 
 
 def _may_mount(client: Client, exposure: NfsExposure) -> bool:

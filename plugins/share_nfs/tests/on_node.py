@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.errors import SystemCommandError
 from holdfast.hooks.base import Host
-from holdfast.hooks.share import NfsDriver
+from holdfast.hooks.share import SNAPSHOTS_FOLDER, NfsDriver, ShownSnapshot
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
@@ -101,6 +101,44 @@ class KnfsdBench(Bench[NfsDriver]):
         async with self._mounted(share) as place:
             return place is not None and await goes_well("dd", "if=/etc/hostname", f"of={place}/written", "conv=fsync")
 
+    async def make_snapshot(self, name: str) -> ShownSnapshot:
+        """See Bench. A mount, so that what keeps it from being unmounted can be seen."""
+        await run("mount", "-t", "tmpfs", "-o", "mode=755", "snapshot", self.path_of(name))
+        return await super().make_snapshot(name)
+
+    async def may_read_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """See Bench."""
+        async with self._mounted(share) as place:
+            return place is not None and await goes_well("cat", f"{place}/{SNAPSHOTS_FOLDER}/{snapshot.name}/told")
+
+    async def may_write_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """See Bench. By any of the ways to change something, in the snapshot and beside it."""
+        async with self._mounted(share) as place:
+            if place is None:
+                return False
+            folder = place / SNAPSHOTS_FOLDER
+            told = str(folder / snapshot.name / "told")
+            ways = (
+                ("touch", told),
+                ("rm", told),
+                ("mkdir", str(folder / snapshot.name / "more")),
+                ("mkdir", str(folder / "x")),
+            )
+            return any([await goes_well(*argv) for argv in ways])
+
+    async def hold_snapshot(self, share: str, snapshot: ShownSnapshot) -> Held:
+        """See Bench."""
+        context = self._mounted(share)
+        place = await context.__aenter__()
+        assert place is not None
+        told = place / SNAPSHOTS_FOLDER / snapshot.name / "told"
+        return HeldByTheKernel(await asyncio.to_thread(os.open, told, os.O_RDONLY), place)
+
+    async def is_in_use(self, snapshot: ShownSnapshot) -> bool:
+        """See Bench."""
+        is_free = await goes_well("umount", snapshot.path)
+        return not is_free or f"/{SNAPSHOTS_FOLDER}/{snapshot.name} " in KernelFs().read("/proc/self/mountinfo")
+
     async def hold(self, share: str) -> Held:
         """See Bench."""
         context = self._mounted(share)
@@ -143,4 +181,5 @@ class TestKnfsd(NfsContract):
         for shown in await driver.list_exposures():
             await driver.withdraw(shown.share)
         await driver.close()
+        await goes_well("umount", str(SHARES / "monday"))
         (SHARES / "linked").unlink(missing_ok=True)

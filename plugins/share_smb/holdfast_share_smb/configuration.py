@@ -15,8 +15,10 @@ from holdfast.hooks.share import SmbExposure
 from holdfast_share_smb.settings import Settings
 
 MARK = "holdfast:share"
+SNAPSHOT_MODULE = "shadow_copy2"
 # Of a share that nobody may write to for now: who may, once that is over.
 _HELD_BACK = "holdfast:write list"
+_SNAPSHOTS = "shadow:snapdir"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # Sections that mean something else to Samba (smb.conf(5), SPECIAL SECTIONS).
 _SPECIAL = ("global", "homes", "printers")
@@ -86,6 +88,12 @@ def render_share(exposure: SmbExposure, settings: Settings) -> dict[str, str]:
         "force directory mode": "2770",
         _HELD_BACK if exposure.is_read_only else "write list": ", ".join(writers),
     }
+    if exposure.snapshots is not None:
+        # The share is the whole of each, as bound there: none of what lies beside it in its volume is in reach.
+        section["vfs objects"] = SNAPSHOT_MODULE
+        section[_SNAPSHOTS] = str(settings.snapshots_of(exposure.share))
+        section["shadow:basedir"] = exposure.path
+        section["shadow:sort"] = "desc"
     if readers:
         section["holdfast:read list"] = ", ".join(readers)
     return section
@@ -114,7 +122,10 @@ def is_ours(section: Section) -> bool:
 
 
 def read_share(share: str, section: Section) -> SmbExposure:
-    """What a section of ours offers, told from what Samba acts by."""
+    """What a section of ours offers, told from what Samba acts by.
+
+    Of snapshots only whether some are shown: which they are is told by what is bound where.
+    """
     is_read_only = _HELD_BACK in section and not _names(section.get("write list", ""))
     writers = _names(section.get(_HELD_BACK if is_read_only else "write list", ""))
     # Whoever is let in and cannot write reads, whatever our own note of it says.
@@ -130,6 +141,7 @@ def read_share(share: str, section: Section) -> SmbExposure:
         write_groups=_groups([name for name in writers if name in let_in]),
         is_read_only=is_read_only,
         is_hidden=section.get("browseable", "yes") == "no",
+        snapshots=() if _SNAPSHOTS in section else None,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from holdfast.errors import BusyError, ConflictError, Reason, SystemCommandError, VerificationError
 from holdfast.hooks.base import Host
@@ -13,6 +14,7 @@ from holdfast.hooks.share import ShareGroup, ShareSession, ShareUser, SmbDriver,
 from holdfast.system.directories import admit_group, refuse_directory
 from holdfast_share_smb import access, configuration
 from holdfast_share_smb.accounts import Accounts
+from holdfast_share_smb.former_versions import FormerVersions
 from holdfast_share_smb.samba import Samba
 from holdfast_share_smb.server import Server
 from holdfast_share_smb.settings import Settings
@@ -32,6 +34,7 @@ class SambaDriver(SmbDriver):
         self._samba = Samba(settings, host)
         self._server = Server(settings, host, self._samba)
         self._accounts = Accounts(settings, host, self._samba)
+        self._versions = FormerVersions(settings, host, self._samba, self._server)
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
@@ -44,12 +47,15 @@ class SambaDriver(SmbDriver):
         await asyncio.to_thread(refuse_directory, exposure.path)
         async with self._lock:
             await self._samba.prepare()
+            if exposure.snapshots is not None:
+                await self._samba.need_module(configuration.SNAPSHOT_MODULE)
             await self._accounts.ensure_group()
             there = await self._samba.sections()
             self._refuse_foreign(exposure.share, there)
-            before = _ours(there).get(exposure.share)
+            before = self._ours(there).get(exposure.share)
             if not exposure.is_read_only:
                 await asyncio.to_thread(admit_group, exposure.path, self._settings.group_gid)
+            await self._versions.show(exposure.share, exposure.snapshots)
             is_new = there.get(exposure.share) != section
             if is_new:
                 await self._samba.put_section(exposure.share, section)
@@ -57,7 +63,7 @@ class SambaDriver(SmbDriver):
             if is_new:
                 await self._reload()
                 await self._end_those_who_may_less(exposure, before)
-            found = _ours(await self._samba.sections()).get(exposure.share)
+            found = self._ours(await self._samba.sections()).get(exposure.share)
         if found is None or found != _sorted(exposure):
             raise VerificationError(f"the share {exposure.share} is not offered as was asked for: {found}")
         return found
@@ -66,13 +72,14 @@ class SambaDriver(SmbDriver):
         """See ShareDriver."""
         async with self._lock:
             there = await self._samba.sections()
-            if share in _ours(there):
+            if share in self._ours(there):
                 path = there[share]["path"]
                 await self._samba.remove_section(share)
                 if await self._server.is_running():
                     await self._reload()
                     await self._end({share: path}, lambda connection: True)
                 there.pop(share)
+            await self._versions.show(share, None)
             if not any(name != "global" for name in there):
                 await self._server.stop()
 
@@ -80,14 +87,14 @@ class SambaDriver(SmbDriver):
         """See ShareDriver. While smbd does not run nothing is offered."""
         if not await self._server.is_running():
             return ()
-        found = _ours(await self._samba.sections())
+        found = self._ours(await self._samba.sections())
         return tuple(found[name] for name in sorted(found))
 
     async def list_sessions(self) -> tuple[ShareSession, ...]:
         """See ShareDriver."""
         if not await self._server.is_running():
             return ()
-        found = _ours(await self._samba.sections())
+        found = self._ours(await self._samba.sections())
         return sessions_of(await self._samba.connections({name: shown.path for name, shown in found.items()}))
 
     async def set_accounts(self, users: tuple[ShareUser, ...], groups: tuple[ShareGroup, ...]) -> None:
@@ -98,7 +105,7 @@ class SambaDriver(SmbDriver):
 
     async def _end_sessions_of(self, users: frozenset[str]) -> None:
         if users and await self._server.is_running():
-            paths = {name: shown.path for name, shown in _ours(await self._samba.sections()).items()}
+            paths = {name: shown.path for name, shown in self._ours(await self._samba.sections()).items()}
             # Who is in which group is told once, when a session begins.
             await self._cut(paths, lambda connection: connection.user in users)
 
@@ -163,17 +170,21 @@ class SambaDriver(SmbDriver):
             text = f"Samba's registry has a share {other} that was made outside of this configuration"
             raise ConflictError(text, reasons=[Reason("share-exists", text, "remove it, or choose another name")])
 
-
-def _ours(sections: dict[str, dict[str, str]]) -> dict[str, SmbExposure]:
-    return {
-        name: configuration.read_share(name, section)
-        for name, section in sections.items()
-        if configuration.is_ours(section)
-    }
+    def _ours(self, sections: dict[str, dict[str, str]]) -> dict[str, SmbExposure]:
+        found = {
+            name: configuration.read_share(name, section)
+            for name, section in sections.items()
+            if configuration.is_ours(section)
+        }
+        return {
+            name: shown if shown.snapshots is None else replace(shown, snapshots=self._versions.read(name))
+            for name, shown in found.items()
+        }
 
 
 def _sorted(exposure: SmbExposure) -> SmbExposure:
-    return configuration.read_share(exposure.share, configuration.render_share(exposure, Settings()))
+    found = configuration.read_share(exposure.share, configuration.render_share(exposure, Settings()))
+    return replace(found, snapshots=exposure.snapshots)
 
 
 async def open_driver(settings: Settings, host: Host) -> SambaDriver:

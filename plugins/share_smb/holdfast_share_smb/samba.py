@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from holdfast.errors import SystemCommandError, UnavailableError
+from holdfast.errors import Reason, SystemCommandError, UnavailableError
 from holdfast.hooks.base import Host
 from holdfast.system.files import write_atomically
 from holdfast.values import Secret
@@ -24,6 +24,8 @@ class Samba:
         self._host = host
         self.directory = host.run_dir / "samba"
         self.config_file = self.directory / "smb.conf"
+        self._modules: set[str] = set()
+        """Those that were seen to be there."""
 
     async def prepare(self) -> None:
         """Have the configuration file, and the directories that it names."""
@@ -39,6 +41,18 @@ class Samba:
         text = render_global(self._settings, state_dir=self._host.state_dir, run_dir=self.directory).encode()
         if not self.config_file.exists() or self.config_file.read_bytes() != text:
             write_atomically(self.config_file, text, mode=0o644)
+
+    async def need_module(self, name: str) -> None:
+        """Raise UnavailableError unless smbd has a module: without it nobody could connect to a share that names it."""
+        if name in self._modules:
+            return
+        report = await self._run(["smbd", "--build-options"])
+        directory = next((line.partition(":")[2].strip() for line in report.splitlines() if "MODULESDIR:" in line), "")
+        if not await asyncio.to_thread((Path(directory) / "vfs" / f"{name}.so").exists):
+            text = f"Samba has no module {name}, by which snapshots are shown"
+            remedy = "install the package samba-vfs-modules, or offer the share without snapshots"
+            raise UnavailableError(text, reasons=[Reason("no-module", text, remedy, "shows_snapshots")])
+        self._modules.add(name)
 
     async def sections(self) -> dict[str, dict[str, str]]:
         """What the registry holds, ours or not."""

@@ -53,7 +53,7 @@ class Server:
     async def stop(self) -> None:
         """End it; not running is success."""
         await self.leave()
-        if found := await self._find():
+        if found := await self.find():
             await processes.end(self._host.kernel, found, patience_s=_STOP_PATIENCE_S)
             log.info("smbd was stopped: no share is offered by SMB any more")
 
@@ -65,7 +65,7 @@ class Server:
             await asyncio.wait([self._supervisor])
             self._supervisor = None
 
-    async def _find(self) -> tuple[Process, ...]:
+    async def find(self) -> tuple[Process, ...]:
         """smbd, and the daemons that it starts when a client browses; they outlive it."""
         ours = f"--configfile={self._samba.config_file}"
 
@@ -75,10 +75,10 @@ class Server:
         return await asyncio.to_thread(processes.find, self._host.kernel, is_ours)
 
     async def _listener(self) -> Process | None:
-        return next((p for p in await self._find() if p.is_leader and _name(p.argv) == "smbd"), None)
+        return next((p for p in await self.find() if p.is_leader and _name(p.argv) == "smbd"), None)
 
     async def _start(self) -> Process:
-        await processes.end(self._host.kernel, await self._find(), patience_s=0)  # the rest of one that died
+        await processes.end(self._host.kernel, await self.find(), patience_s=0)  # the rest of one that died
         await self._samba.prepare()
         argv = ["smbd", "--daemon", f"--configfile={self._samba.config_file}"]
         await self._host.commands.run(argv, timeout_s=_START_TIMEOUT_S)
@@ -94,7 +94,7 @@ class Server:
                     log.info("smbd runs as process %d", listener.pid)
                     return listener
             await self._host.clock.sleep(_POLL_S)
-        await processes.end(self._host.kernel, await self._find(), patience_s=0)
+        await processes.end(self._host.kernel, await self.find(), patience_s=0)
         told = await asyncio.to_thread(process_log, self._samba.directory)
         raise UnavailableError(f"smbd does not start: {start_reasons(told)}")
 

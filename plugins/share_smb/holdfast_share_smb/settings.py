@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from marshmallow import Schema, fields, post_load
@@ -22,6 +23,11 @@ class Settings:
     close_timeout_s: float = 5.0
     restart_delay_s: float = 0.2
     restart_delay_limit_s: float = 30.0
+    snapshot_dir: str = "/run/holdfast-snapshots"
+
+    def snapshots_of(self, share: str) -> Path:
+        """Where the snapshots of a share are bound."""
+        return Path(self.snapshot_dir) / share
 
 
 def _seconds(default: float, description: str) -> Any:
@@ -63,6 +69,12 @@ class SettingsSchema(Schema):
     restart_delay_s = _seconds(Settings.restart_delay_s, "The wait before an smbd that died is started; it doubles.")
     restart_delay_limit_s = _seconds(
         Settings.restart_delay_limit_s, "The wait before a restart never grows beyond this."
+    )
+
+    snapshot_dir = fields.String(
+        load_default=Settings.snapshot_dir,
+        validate=Regexp(r"/[A-Za-z0-9._/-]+\Z"),
+        metadata={"description": "Where snapshots are bound for clients. Their users must be able to reach it."},
     )
 
     @post_load

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from holdfast.hooks.base import Host
-from holdfast.hooks.share import SmbDriver
+from holdfast.hooks.share import ShownSnapshot, SmbDriver
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import SystemCommands
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.share import PASSWORD, USER, Bench, Held, SmbContract, accounts
 from holdfast.values import Secret
 from holdfast_share_smb.driver import SambaDriver, open_driver
+from holdfast_share_smb.former_versions import label
 from holdfast_share_smb.settings import Settings
 
 HOME = Path("/run/share-smb-test")
@@ -87,6 +88,34 @@ class SambaBench(Bench[SmbDriver]):
         """See Bench."""
         return await self._goes_well(share, "put /etc/hostname written")
 
+    async def make_snapshot(self, name: str) -> ShownSnapshot:
+        """See Bench. A mount, so that what keeps it from being unmounted can be seen."""
+        path = self.path_of(name)
+        await SystemCommands().run(["mount", "-t", "tmpfs", "-o", "mode=755", "snapshot", path], timeout_s=10)
+        return await super().make_snapshot(name)
+
+    async def may_read_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """See Bench."""
+        return await self._goes_well(share, f"get {label(snapshot.taken_at)}/told /dev/null")
+
+    async def may_write_snapshot(self, share: str, snapshot: ShownSnapshot) -> bool:
+        """See Bench. By any of the ways to change something."""
+        at = label(snapshot.taken_at)
+        words = (f"put /etc/hostname {at}/told", f"rm {at}/told", f"mkdir {at}/more", f"rename {at}/told {at}/other")
+        return any([await self._goes_well(share, command) for command in words])
+
+    async def hold_snapshot(self, share: str, snapshot: ShownSnapshot) -> Held:
+        """See Bench."""
+        held = HeldBySmbclient(share)
+        assert await held.tell(f"open {label(snapshot.taken_at)}/told")
+        return held
+
+    async def is_in_use(self, snapshot: ShownSnapshot) -> bool:
+        """See Bench."""
+        done = await SystemCommands().run(["umount", snapshot.path], timeout_s=10, ok_codes=(0, 32))
+        bound = KernelFs().read("/proc/self/mountinfo").count(" /run/holdfast-snapshots/")
+        return done.returncode != 0 or bound > 0
+
     async def hold(self, share: str) -> Held:
         """See Bench."""
         held = HeldBySmbclient(share)
@@ -135,6 +164,7 @@ class TestSamba(SmbContract):
         await driver.withdraw("docs")
         await driver.set_accounts((), ())
         await driver.close()
+        await SystemCommands().run(["umount", str(SHARES / "monday")], timeout_s=10, ok_codes=(0, 1, 32))
         (SHARES / "linked").unlink(missing_ok=True)
 
 

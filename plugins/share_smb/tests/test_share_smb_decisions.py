@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from marshmallow import ValidationError
 
 from holdfast.errors import InvalidError, UnavailableError
 from holdfast.hooks.base import CONTRACT
-from holdfast.hooks.share import OpenFile, ShareGroup, ShareSession, ShareUser, SmbExposure
+from holdfast.hooks.share import OpenFile, ShareGroup, ShareSession, ShareUser, ShownSnapshot, SmbExposure
 from holdfast.testing.fakes import Answer, ScriptedCommands, make_host
 from holdfast.values import Secret
 from holdfast_share_smb import configuration
 from holdfast_share_smb.access import Right, may_less, right_of
 from holdfast_share_smb.accounts import Note, Present, conflicts, read_group, read_passwd
+from holdfast_share_smb.former_versions import label
 from holdfast_share_smb.plugin import Plugin
 from holdfast_share_smb.probe import probe
 from holdfast_share_smb.samba import Samba
@@ -65,6 +67,7 @@ def test_a_change_takes_something_from_some(after: SmbExposure | None, losers: s
         DOCS,
         replace(DOCS, is_read_only=True),
         replace(DOCS, is_hidden=True),
+        replace(DOCS, snapshots=()),
         replace(DOCS, read_users=("anna", "bert")),
         SmbExposure("docs", "/srv/docs"),
         SmbExposure("docs", "/srv/docs", write_groups=("staff", "team"), is_read_only=True),
@@ -78,6 +81,17 @@ def test_a_section_is_read_back_as_it_was_written(exposure: SmbExposure) -> None
     assert configuration.read_share("docs", found["docs"]) == exposure
     assert configuration.is_ours(found["docs"])
     assert not configuration.is_ours(found["theirs"])
+
+
+def test_snapshots_are_looked_for_where_they_are_bound_and_the_share_is_the_whole_of_each() -> None:
+    shown = ShownSnapshot("monday", datetime(2026, 3, 2, 18, 0, 5, tzinfo=timezone(timedelta(hours=1))), "/x")
+    section = configuration.render_share(replace(DOCS, snapshots=(shown,)), Settings(snapshot_dir="/run/s"))
+    assert section["vfs objects"] == "shadow_copy2"
+    assert (section["shadow:snapdir"], section["shadow:basedir"]) == ("/run/s/docs", DOCS.path)
+    # Which they are is not told by the section, so that a new one is no change of it.
+    assert configuration.render_share(replace(DOCS, snapshots=()), Settings(snapshot_dir="/run/s")) == section
+    assert "vfs objects" not in configuration.render_share(DOCS, Settings())
+    assert label(shown.taken_at) == "@GMT-2026.03.02-17.00.05"
 
 
 def test_an_empty_list_lets_nobody_in() -> None:
@@ -218,6 +232,17 @@ async def test_what_is_not_installed_is_named_with_its_package(tmp_path: Path) -
         ("the program smbd", "samba"),
         ("the program useradd", "passwd"),
     ]
+
+
+async def test_without_the_module_for_snapshots_its_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vfs").mkdir()
+    (tmp_path / "vfs/there.so").write_text("")
+    commands = ScriptedCommands(lambda argv, data: Answer(f"Paths:\n   MODULESDIR: {tmp_path}\n"))
+    samba = Samba(Settings(), make_host(tmp_path, commands=commands))
+    await samba.need_module("there")
+    with pytest.raises(UnavailableError) as refused:
+        await samba.need_module("shadow_copy2")
+    assert "samba-vfs-modules" in refused.value.reasons[0].remedy
 
 
 def test_why_it_did_not_start_is_picked_from_its_log() -> None:

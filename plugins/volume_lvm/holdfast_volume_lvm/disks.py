@@ -93,6 +93,13 @@ def flatten(devices: Iterable[BlockDevice]) -> tuple[BlockDevice, ...]:
     return tuple(found.values())
 
 
+ASK_ARGV = ("smartctl", "--json=c", "-n", "standby,3", "-i", "-H", "-A", "-l", "error", "-l", "devstat")
+"""Not `--all`: self-tests are nobody's here. With 3 it ends for a disk that sleeps (smartctl(8), `-n`)."""
+ASK_TIMEOUT_S = 20.0
+# All of them are bits of what it found, and of what a disk does not know (smartctl(8), EXIT STATUS).
+ASK_CODES = tuple(range(256))
+
+
 def faults(kernel: KernelFs, kernel_name: str) -> tuple[str, ...]:
     """What the driver of a disk says that a person should look at.
 

@@ -29,7 +29,7 @@ class LvmVolumes(VolumeDriver):
         {
             *(Can.VOLUME_NAS, Can.VOLUME_SNAPSHOT, Can.VOLUME_GROW, Can.VOLUME_FILE, Can.VOLUME_THIN, Can.VOLUME_EXT4),
             *(Can.SNAPSHOT_GROW, Can.SNAPSHOT_ROLL_BACK, Can.SNAPSHOT_COPY),
-            *(Can.POOL_DISKS, Can.POOL_RENAME, Can.POOL_IMPORT),
+            *(Can.POOL_DISKS, Can.POOL_RENAME, Can.POOL_IMPORT, Can.DISK_HEALTH),
         }
     )
 
@@ -87,6 +87,10 @@ class LvmVolumes(VolumeDriver):
         """See PoolUpkeep."""
         await self._pool_disks.forget_missing(name)
         return await self._pools.get(name)
+
+    async def ask_disk(self, disk: str) -> str:
+        """See PoolUpkeep."""
+        return await self._tools.ask_disk(disk)
 
     async def rename_pool(self, name: str, new_name: str) -> Pool:
         """See PoolUpkeep."""
@@ -208,6 +212,10 @@ class LvmVolumes(VolumeDriver):
     ) -> None:
         """See SnapshotUpkeep."""
         await self._work.copy(pool, volume, name, into, offset_bytes, size_bytes)
+
+    async def branch_snapshot(self, pool: str, volume: str, name: str, into: str) -> None:
+        """See SnapshotUpkeep."""
+        await self._work.branch(pool, volume, name, into)
 
 
 async def open_driver(settings: Settings, host: Host) -> VolumeDriver:

@@ -6,7 +6,7 @@ import logging
 
 from holdfast.errors import BusyError, ConflictError, Reason, VerificationError
 from holdfast_volume_lvm import inventory
-from holdfast_volume_lvm.naming import Role, snapshot_parts
+from holdfast_volume_lvm.naming import snapshot_parts
 from holdfast_volume_lvm.report import Group, LogicalVolume
 from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.tools import Tools
@@ -36,8 +36,8 @@ async def grow_volume(tools: Tools, pool: str, name: str, size_bytes: int) -> No
 
 
 def _refuse_with_snapshots(group: Group, volume: LogicalVolume) -> None:
-    """lvresize(8) refuses them with words about inactive origins."""
-    names = [snapshot_parts(v.name)[1] for v in group.volumes if v.role is Role.SNAPSHOT and v.origin == volume.name]
+    """Of thick ones lvresize(8) refuses them. A rollback to a thin one would make the volume smaller again."""
+    names = [snapshot_parts(v.name)[1] for v in inventory.snapshots(group) if snapshot_parts(v.name)[0] == volume.name]
     if names:
-        text = f"{volume.name} has the snapshots {', '.join(names)}, and LVM makes no volume larger that has any"
+        text = f"{volume.name} has the snapshots {', '.join(names)}, and no volume is made larger that has any"
         raise BusyError(text, reasons=[Reason("has-snapshot", text, "delete the snapshots first")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from holdfast.errors import ConflictError, NotFoundError, Reason
 from holdfast.hooks.pools import FoundPool, Pool, PoolDisk, Reserves, ThinPool
@@ -13,6 +14,7 @@ from holdfast_volume_lvm.naming import (
     Role,
     device_path,
     file_system_of,
+    heir_of,
     io_type_of,
     kind_of,
     snapshot_parts,
@@ -51,9 +53,15 @@ def _member(disk: PhysicalVolume) -> PoolDisk:
 
 
 def _thin_pool(group: Group, thin: LogicalVolume) -> ThinPool:
-    promised = sum(v.size_bytes for v in group.volumes if v.thin_pool == THIN)
+    promised = sum(_promised_bytes(v) for v in group.volumes if v.thin_pool == THIN)
     percents = thin.used_percent, thin.metadata_percent
     return ThinPool(thin.size_bytes, percents[0], thin.metadata_bytes, percents[1], promised)
+
+
+def _promised_bytes(volume: LogicalVolume) -> int:
+    """What it could take of the thin pool: all of it, or of a snapshot, which nobody writes, what it holds now."""
+    used_bytes = _used_bytes(volume) if volume.role is Role.SNAPSHOT else None
+    return volume.size_bytes if used_bytes is None else used_bytes
 
 
 def found_pool(group: Group) -> FoundPool:
@@ -103,14 +111,17 @@ def _used_bytes(volume: LogicalVolume) -> int | None:
 def snapshot_of(volume: LogicalVolume) -> Snapshot:
     """A snapshot of ours."""
     origin, name = snapshot_parts(volume.name)
+    is_thin, percent = volume.thin_pool is not None, volume.used_percent
     return Snapshot(
         pool=volume.group,
         volume=origin,
         name=name,
-        reserve_bytes=volume.size_bytes,
-        used_percent=volume.used_percent,
-        is_overflown=volume.is_void,
+        reserve_bytes=0 if is_thin else volume.size_bytes,
+        used_percent=None if is_thin else percent,
+        is_overflown=volume.is_void and not is_thin,
         device=device_path(volume.group, volume.name),
+        is_thin=is_thin,
+        used_bytes=None if percent is None else round(volume.size_bytes * percent / 100),
     )
 
 
@@ -120,17 +131,21 @@ def pools(report: Report) -> Iterator[Group]:
 
 
 def volumes(group: Group) -> Iterator[LogicalVolume]:
-    """Our volumes of a pool, by name."""
-    found = (v for v in group.volumes if v.role is Role.VOLUME and kind_of(v.tags) is not None)
-    return iter(sorted(found, key=lambda volume: volume.name))
+    """Our volumes of a pool, by name. What is to take the place of one is that one as soon as that is gone."""
+    found = {v.name: v for v in group.volumes if v.role is Role.VOLUME and kind_of(v.tags) is not None}
+    for heir in [name for name in found if heir_of(name) is not None]:
+        volume, name = found.pop(heir), heir_of(heir) or heir
+        found.setdefault(name, replace(volume, name=name, is_active=False))
+    return iter(sorted(found.values(), key=lambda volume: volume.name))
 
 
 def snapshots(group: Group) -> Iterator[LogicalVolume]:
-    """Our snapshots of a pool, by volume and name. One without an origin was never finished, and is none.
+    """Our snapshots of a pool, by volume and name. A thick one without an origin was never finished, and is none.
 
-    Nor is one that LVM hides: it is being merged into its volume.
+    Nor is one that LVM hides: it is being merged into its volume. Of thin ones LVM forgets the origin when another one
+    takes its place (a rollback): the name tells whose they are.
     """
-    found = (v for v in group.volumes if v.role is Role.SNAPSHOT and v.origin and not v.is_hidden)
+    found = (v for v in group.volumes if v.role is Role.SNAPSHOT and (v.origin or v.thin_pool) and not v.is_hidden)
     return iter(sorted(found, key=lambda volume: snapshot_parts(volume.name)))
 
 

@@ -25,6 +25,7 @@ _KIND = "holdfast.kind="
 _FILE_IO = "holdfast.io=file"
 _EXT4 = "holdfast.fs=ext4"
 _ROLE = "holdfast.role="
+_HEIR = ".next"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 # lvm(8), VALID NAMES: these beginnings are LVM's own; the others it reserves have an underscore.
@@ -69,6 +70,16 @@ def metadata_name(volume: str) -> str:
 def snapshot_name(volume: str, name: str) -> str:
     """The logical volume of a snapshot."""
     return f"{volume}.snap.{name}"
+
+
+def heir_name(volume: str) -> str:
+    """The thin volume that takes the place of `volume` in a rollback."""
+    return f"{volume}{_HEIR}"
+
+
+def heir_of(logical: str) -> str | None:
+    """The volume whose place a logical volume of this name takes."""
+    return logical.removesuffix(_HEIR) if logical.endswith(_HEIR) else None
 
 
 def snapshot_parts(logical: str) -> tuple[str, str]:

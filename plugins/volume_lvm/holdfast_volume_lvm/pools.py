@@ -21,7 +21,7 @@ from holdfast_volume_lvm import disks, inventory
 from holdfast_volume_lvm.naming import OURS, check_name, disk_mark, new_disk_uuid
 from holdfast_volume_lvm.report import Group, PhysicalVolume, Report
 from holdfast_volume_lvm.settings import Settings
-from holdfast_volume_lvm.tools import Tools
+from holdfast_volume_lvm.tools import IGNORE_SKIP, Tools
 
 log = logging.getLogger(__name__)
 
@@ -136,12 +136,12 @@ class Pools:
         group = inventory.find_pool(await self._tools.report(), name)
         ours = [volume for volume in group.volumes if volume.role is not None]
         active = {volume.name for volume in group.volumes if volume.is_active}
-        # A snapshot comes with its volume, and LVM asks before it takes the one's name for the other.
-        stuck = {v.origin or v.name for v in ours if v.is_suspended or (v.origin in active and not v.is_active)}
-        waiting = {volume.name for volume in ours if not volume.is_active and volume.origin is None}
+        # A thick snapshot comes with its volume, and LVM asks before it takes the one's name for the other.
+        stuck = {v.comes_with or v.name for v in ours if v.is_suspended or (v.comes_with in active and not v.is_active)}
+        waiting = {volume.name for volume in ours if not volume.is_active and volume.comes_with is None}
         failures = [
             await self._try_all(["lvchange", "--refresh"], name, stuck),
-            await self._try_all(["lvchange", "--activate", "y"], name, waiting),
+            await self._try_all(["lvchange", "--activate", "y", *IGNORE_SKIP], name, waiting),
         ]
         if not stuck and not waiting:
             return

@@ -84,6 +84,16 @@ class LogicalVolume:
         return self.name.startswith("[")
 
     @property
+    def comes_with(self) -> str | None:
+        """The volume that LVM makes available and unavailable together with a thick snapshot."""
+        return self.origin if self.thin_pool is None else None
+
+    @property
+    def shown_bytes(self) -> int:
+        """Of a snapshot, the size of what it shows: its volume, as large as that was then."""
+        return self.origin_size_bytes if self.thin_pool is None else self.size_bytes
+
+    @property
     def role(self) -> Role | None:
         """What it is to us; None if it is somebody else's."""
         return role_of(self.tags)

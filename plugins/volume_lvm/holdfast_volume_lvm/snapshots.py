@@ -1,4 +1,4 @@
-"""Thick snapshots with a reserve of their own."""
+"""Snapshots: thick ones with a reserve of their own, and of thin volumes thin ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 from holdfast.errors import ConflictError, InvalidError, Reason, VerificationError
 from holdfast.hooks.volume import Snapshot, SnapshotSpec
-from holdfast_volume_lvm import inventory
+from holdfast_volume_lvm import inventory, thin
 from holdfast_volume_lvm.mounts import Mounts
 from holdfast_volume_lvm.naming import Role, check_length, check_name, snapshot_name, tags_of
 from holdfast_volume_lvm.report import Group, LogicalVolume
@@ -30,24 +30,28 @@ class Snapshots:
         _check(spec)
         group = inventory.find_pool(await self._tools.report(), spec.pool)
         volume = inventory.find_volume(group, spec.volume)
+        _check_reserve(spec, volume)
         name = snapshot_name(spec.volume, spec.name)
         found = group.find(name)
-        if found is not None and found.role is Role.SNAPSHOT and found.origin is None:
+        if found is not None and found.role is Role.SNAPSHOT and not found.origin and not found.thin_pool:
             await self._remove(found)  # a making that was interrupted before it became a snapshot
             group = inventory.find_pool(await self._tools.report(), spec.pool)
             found = group.find(name)
         if found is not None:
             _refuse_another(found, group, spec)
             return inventory.snapshot_of(found)
-        size_bytes = group.round_up(spec.reserve_bytes)
+        size_bytes = group.round_up(spec.reserve_bytes or 0)
         refuse_without_room(group, size_bytes, f"the reserve of the snapshot {spec.name}", "reserve_bytes")
         subject = f"the snapshot {spec.name} of {spec.pool}/{spec.volume}"
         if not volume.is_active:
             await self._tools.change(["lvchange", "--activate", "y", f"{spec.pool}/{spec.volume}"], subject)
-        argv = ["lvcreate", "--snapshot", "--name", name, "--extents", str(size_bytes // group.extent_bytes)]
-        argv += ["--chunksize", f"{self._settings.snapshot_chunk_bytes}b"]
-        argv += [word for tag in tags_of(Role.SNAPSHOT) for word in ("--addtag", tag)]
-        await self._tools.change([*argv, f"{spec.pool}/{spec.volume}"], subject)
+        if spec.reserve_bytes is None:
+            await thin.take_snapshot(self._tools, group, volume, name, subject)
+        else:
+            argv = ["lvcreate", "--snapshot", "--name", name, "--extents", str(size_bytes // group.extent_bytes)]
+            argv += ["--chunksize", f"{self._settings.snapshot_chunk_bytes}b"]
+            argv += [word for tag in tags_of(Role.SNAPSHOT) for word in ("--addtag", tag)]
+            await self._tools.change([*argv, f"{spec.pool}/{spec.volume}"], subject)
         made = await self.get(spec.pool, spec.volume, spec.name)
         log.info("made %s with a reserve of %d bytes", subject, made.reserve_bytes)
         return made
@@ -84,13 +88,24 @@ class Snapshots:
 def _check(spec: SnapshotSpec) -> None:
     check_name(spec.name, "name")
     check_length(spec.pool, snapshot_name(spec.volume, spec.name))
-    if spec.reserve_bytes <= 0:
+    if spec.reserve_bytes is not None and spec.reserve_bytes <= 0:
         text = "a reserve is at least one byte"
         raise InvalidError(text, reasons=[Reason("bad-size", text, "ask for more", "reserve_bytes")])
 
 
+def _check_reserve(spec: SnapshotSpec, volume: LogicalVolume) -> None:
+    if volume.thin_pool is not None and spec.reserve_bytes is not None:
+        text = f"the volume {spec.volume} is thin, and so are its snapshots: they have no reserve"
+        raise InvalidError(text, reasons=[Reason("no-reserve", text, "leave it out", "reserve_bytes")])
+    if volume.thin_pool is None and spec.reserve_bytes is None:
+        text = f"the volume {spec.volume} is thick, and a snapshot of it needs a reserve"
+        raise InvalidError(text, reasons=[Reason("no-reserve", text, "say how large it is to be", "reserve_bytes")])
+
+
 def _refuse_another(found: LogicalVolume, group: Group, spec: SnapshotSpec) -> None:
-    wanted = group.round_up(spec.reserve_bytes)
+    if found.role is Role.SNAPSHOT and found.thin_pool is not None and spec.reserve_bytes is None:
+        return
+    wanted = group.round_up(spec.reserve_bytes or 0)
     # LVM gives no more than the whole volume and its bookkeeping can ever need.
     is_capped = found.origin_size_bytes < found.size_bytes < wanted
     if found.role is Role.SNAPSHOT and found.origin == spec.volume and (found.size_bytes == wanted or is_capped):

@@ -11,7 +11,7 @@ from holdfast_volume_lvm.naming import THIN, Role, tags_of
 from holdfast_volume_lvm.report import Group, LogicalVolume
 from holdfast_volume_lvm.room import refuse_without_room
 from holdfast_volume_lvm.settings import KIB, MIB
-from holdfast_volume_lvm.tools import Tools
+from holdfast_volume_lvm.tools import IGNORE_SKIP, Tools
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,35 @@ async def delete_pool(tools: Tools, pool: str) -> None:
 
 async def make_volume(tools: Tools, group: Group, spec: VolumeSpec, size_bytes: int) -> None:
     """Make a volume that takes room as it is written; `size_bytes` is in whole extents."""
+    _refuse_full(group, "is_thin")
+    argv = ["lvcreate", "--yes", "--virtualsize", f"{size_bytes}b", "--thinpool", THIN, "--name", spec.name]
+    argv += [word for tag in tags_of(Role.VOLUME, spec) for word in ("--addtag", tag)]
+    await tools.change([*argv, group.name], f"the volume {group.name}/{spec.name}")
+
+
+async def branch(tools: Tools, source: LogicalVolume, name: str, tags: tuple[str, ...], subject: str) -> None:
+    """Make a thin volume or snapshot `name` that shares all that a thin one holds. LVM freezes what is mounted.
+
+    Writable, for a file system replays its log when it is mounted; and available at once and after a boot as volumes
+    are, where LVM would leave it out.
+    """
+    argv = ["lvcreate", "--snapshot", "--setactivationskip", "n", *IGNORE_SKIP, "--permission", "rw", "--name", name]
+    argv += [word for tag in tags for word in ("--addtag", tag)]
+    await tools.change([*argv, f"{source.group}/{source.name}"], subject)
+
+
+async def take_snapshot(tools: Tools, group: Group, volume: LogicalVolume, name: str, subject: str) -> None:
+    """Take a thin snapshot. See SnapshotUpkeep.create_snapshot."""
+    _refuse_full(group, None)
+    await branch(tools, volume, name, tags_of(Role.SNAPSHOT), subject)
+
+
+def _refuse_full(group: Group, field: str | None) -> None:
     thin = _need(group)
     for percent, what in ((thin.used_percent, "room"), (thin.metadata_percent, "metadata")):
         if percent is not None and percent >= 100:
             text = f"the thin pool of {group.name} has no {what} left"
-            raise NoSpaceError(text, reasons=[Reason("thin-pool-full", text, "make the thin pool larger", "is_thin")])
-    argv = ["lvcreate", "--yes", "--virtualsize", f"{size_bytes}b", "--thinpool", THIN, "--name", spec.name]
-    argv += [word for tag in tags_of(Role.VOLUME, spec) for word in ("--addtag", tag)]
-    await tools.change([*argv, group.name], f"the volume {group.name}/{spec.name}")
+            raise NoSpaceError(text, reasons=[Reason("thin-pool-full", text, "make the thin pool larger", field)])
 
 
 def _need(group: Group) -> LogicalVolume:

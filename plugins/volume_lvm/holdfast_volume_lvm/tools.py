@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from holdfast.errors import HoldfastError, SystemCommandError
+from holdfast.errors import HoldfastError, NotFoundError, Reason, SystemCommandError, UnavailableError
 from holdfast.hooks.base import Host
 from holdfast.system.command import Completed
 from holdfast_volume_lvm import report
-from holdfast_volume_lvm.disks import parse_signatures
+from holdfast_volume_lvm.disks import ASK_ARGV, ASK_CODES, ASK_TIMEOUT_S, parse_signatures
 from holdfast_volume_lvm.errors import translate
 from holdfast_volume_lvm.report import Report
 from holdfast_volume_lvm.settings import Settings
@@ -18,6 +18,8 @@ from holdfast_volume_lvm.settings import Settings
 log = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+IGNORE_SKIP = ("--ignoreactivationskip",)
+"""LVM marks thin snapshots so that nothing makes them available but who says this (lvmthin(7))."""
 
 
 def configuration(rejected_devices: Sequence[str]) -> str:
@@ -86,6 +88,23 @@ class Tools:
         except HoldfastError as reason:
             log.warning("%s cannot be looked at: %s", disk, reason)
             return (UNREADABLE,)
+
+    async def ask_disk(self, disk: str) -> str:
+        """See PoolUpkeep.ask_disk."""
+        if not self._host.commands.finds(ASK_ARGV[0]):
+            remedy = "install the package smartmontools"
+            text = f"{ASK_ARGV[0]} is not installed: no disk can be asked of its health; {remedy}"
+            raise UnavailableError(text, reasons=[Reason("no-smartctl", text, remedy)])
+        if not self.kernel.exists(disk):
+            raise NotFoundError(f"there is no disk {disk}")
+        try:
+            done = await self._host.commands.run([*ASK_ARGV, disk], timeout_s=ASK_TIMEOUT_S, ok_codes=ASK_CODES)
+        except SystemCommandError as reason:
+            text = f"{disk} did not answer: {reason.message}"
+            raise UnavailableError(
+                text, reasons=[Reason("silent", text, "look at its cable, or replace it")]
+            ) from reason
+        return done.stdout
 
     async def wipe(self, device: str) -> None:
         """Erase every signature of a device that nothing holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from holdfast.errors import BusyError, ConflictError, InvalidError, Reason
 from holdfast.hooks.volume import FileSystem, IoType, Volume, VolumeSpec
@@ -15,6 +16,7 @@ from holdfast_volume_lvm.naming import (
     check_name,
     device_path,
     file_system_of,
+    heir_name,
     kind_of,
     metadata_name,
     snapshot_parts,
@@ -105,13 +107,16 @@ class Volumes:
     async def delete(self, pool: str, name: str) -> None:
         """See VolumeDriver."""
         group = (await self._tools.report()).find(pool)
-        volume = group.find(name) if group is not None and group.is_ours else None
+        heir = group.find(heir_name(name)) if group is not None and group.is_ours else None
+        volume = group.find(name) or heir if group is not None and group.is_ours else None
         if group is None or volume is None or volume.role is not Role.VOLUME:
             return
-        refuse_with_dependents(group, volume)
+        refuse_with_dependents(group, replace(volume, name=name))
         await self._mounts.refuse_open(volume)
         # What is left of the making of a snapshot that never became one, and would stay for ever.
         stumps = [v for v in group.volumes if v.role is Role.SNAPSHOT and snapshot_parts(v.name)[0] == name]
+        # And of a rollback that was given up.
+        stumps += [heir] if heir is not None and heir is not volume else []
         names = [f"{pool}/{v.name}" for v in [*stumps, volume]]
         # --yes answers the question whether an active volume may go: its device is not open, and was asked for.
         await self._tools.change(["lvremove", "--yes", *names], f"the volume {pool}/{name}")
@@ -185,6 +190,10 @@ def _taken(found: LogicalVolume) -> ConflictError:
     return ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
 
 
+def _is_of(snapshot: LogicalVolume, volume: LogicalVolume) -> bool:
+    return snapshot_parts(snapshot.name)[0] == volume.name
+
+
 def refuse_with_dependents(group: Group, volume: LogicalVolume) -> None:
     """Raise BusyError, naming what hangs on the volume."""
     reasons = [
@@ -192,7 +201,7 @@ def refuse_with_dependents(group: Group, volume: LogicalVolume) -> None:
             "has-snapshot", f"{volume.name} has the snapshot {snapshot_parts(v.name)[1] or v.name}", "delete it first"
         )
         for v in group.volumes
-        if v.origin == volume.name
+        if v.origin == volume.name or (v.thin_pool and v.role is Role.SNAPSHOT and _is_of(v, volume))
     ]
     if group.find(metadata_name(volume.name)):
         text = f"{volume.name} has replication metadata"

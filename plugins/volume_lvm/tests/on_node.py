@@ -22,13 +22,14 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import BusyError, ConflictError, HoldfastError, NotFoundError
+from holdfast.errors import BusyError, ConflictError, HoldfastError, NoSpaceError, NotFoundError, UnavailableError
 from holdfast.hooks.base import Host
 from holdfast.hooks.volume import Pool, Volume, VolumeDriver, VolumeKind, VolumeSpec
 from holdfast.system.clock import SystemClock
 from holdfast.system.command import Commands, Completed, RunningCommand, SystemCommands
 from holdfast.system.kernelfs import KernelFs
 from holdfast.testing.pools import THIN_BYTES, Heard, PoolContract, thin
+from holdfast.testing.thin_snapshots import ThinSnapshotContract, thin_copy_of
 from holdfast.testing.volume import (
     BLOCK_BYTES,
     MIB,
@@ -39,6 +40,7 @@ from holdfast.testing.volume import (
     make_pool,
     nas,
 )
+from holdfast_volume_lvm.disks import ASK_TIMEOUT_S
 from holdfast_volume_lvm.driver import open_driver
 from holdfast_volume_lvm.naming import disk_mark
 from holdfast_volume_lvm.probe import probe
@@ -298,14 +300,152 @@ async def test_what_is_moved_may_have_a_snapshot_and_be_thin(bench: LvmBench) ->
     assert 0 < used <= MIB
 
 
-async def test_a_thin_volume_has_snapshots_with_a_reserve_too(bench: LvmBench, pool: Pool) -> None:
+# --- what disks tell ---
+
+
+def _outlive(program: str) -> None:
+    """What hangs in a disk ends when the kernel gives up."""
+    while call("pgrep", "-x", program, check=False):
+        time.sleep(1)
+
+
+@pytest.mark.timeout(200)
+async def test_a_disk_that_hangs_is_silent_in_time_and_keeps_no_other_from_answering(bench: LvmBench) -> None:
+    hung, other = bench.disks[1], bench.disks[0]
+    assert '"passed":true' in await bench.driver.ask_disk(hung)
+    controls = Path("/sys/bus/pseudo/drivers/scsi_debug")
+    # No command is answered (drivers/scsi/scsi_debug.c, SDEBUG_OPT_TIMEOUT).
+    (controls / "opts").write_text("4")
+    (controls / "every_nth").write_text("-1")
+    try:
+        began = time.monotonic()
+        asking = asyncio.create_task(bench.driver.ask_disk(hung))
+        assert "Unable to detect device type" in await bench.driver.ask_disk(other)
+        assert not asking.done()
+        with pytest.raises(UnavailableError, match="did not answer"):
+            await asking
+        assert time.monotonic() - began < ASK_TIMEOUT_S + 10
+    finally:
+        (controls / "every_nth").write_text("0")
+        (controls / "opts").write_text("0")
+        _outlive("smartctl")
+
+
+# --- thin snapshots ---
+
+
+class TestLvmThinSnapshots(ThinSnapshotContract):
+    """And for thin snapshots."""
+
+    @pytest.fixture
+    async def bench(self, tmp_path: Path) -> AsyncIterator[LvmBench]:
+        made = await LvmBench.make(tmp_path, Settings())
+        yield made
+        await made.clean()
+
+
+async def _thin_snapshot(bench: LvmBench) -> None:
+    """A thin volume that held `then` when its snapshots were taken, and holds `now!`."""
     await bench.driver.create_thin_pool("kit", THIN_BYTES)
     await bench.driver.create_volume(thin())
-    made = await bench.driver.create_snapshot(copy_of("t0"))
+    _write_block("/dev/kit/t0", b"then" * MIB)
+    for name in ("s0", "s1"):
+        await bench.driver.create_snapshot(thin_copy_of("t0", name))
+    _write_block("/dev/kit/t0", b"now!" * MIB)
+
+
+def _begins(device: str) -> bytes:
+    with Path(device).open("rb") as stream:
+        return stream.read(4)
+
+
+def _overfill(device: str) -> None:
+    with Path(device).open("r+b", buffering=0) as stream:
+        for _ in range(THIN_BYTES // MIB + 8):
+            stream.write(os.urandom(MIB))
+            os.fsync(stream.fileno())
+
+
+def _tags(name: str) -> set[str]:
+    return set(call("lvs", "--noheadings", "-o", "lv_tags", f"kit/{name}").strip().split(","))
+
+
+async def test_a_thin_rollback_that_was_interrupted_after_any_command_is_finished(bench: LvmBench, pool: Pool) -> None:
+    await _thin_snapshot(bench)
+    before, tags = await bench.driver.get_volume("kit", "t0"), _tags("t0")
+    steps = 0
+    while True:
+        _write_block("/dev/kit/t0", b"now!" * MIB)
+        bench.commands.left = steps
+        with contextlib.suppress(Interrupted):
+            await bench.driver.roll_back("kit", "t0", "s0")
+        is_over, bench.commands.left = bench.commands.left != 0, None
+        # At each moment there is one volume, what it was for, and the other snapshot is never touched.
+        (volume,) = await bench.driver.list_volumes("kit")
+        assert (volume.name, volume.size_bytes, volume.kind) == ("t0", before.size_bytes, before.kind)
+        await bench.driver.roll_back("kit", "t0", "s0")
+        made = await bench.driver.get_volume("kit", "t0")
+        assert made == replace(before, used_bytes=made.used_bytes, uuid=made.uuid)
+        assert [_begins(f"/dev/kit/t0{tail}") for tail in ("", ".snap.s0", ".snap.s1")] == [b"then"] * 3
+        assert [(s.name, s.is_thin) for s in await bench.driver.list_snapshots()] == [("s0", True), ("s1", True)]
+        assert _tags("t0") == tags
+        assert _tags("t0.snap.s0") == {"holdfast", "holdfast.role=snapshot"}
+        if is_over:
+            break
+        steps += 1
+    assert steps == 4 + 1  # commands, and the first number that was more than enough
+
+
+async def test_a_volume_with_a_thick_snapshot_too_is_not_replaced_by_a_thin_one(bench: LvmBench, pool: Pool) -> None:
+    await _thin_snapshot(bench)
+    tags = ("--addtag", "holdfast", "--addtag", "holdfast.role=snapshot")
+    call("lvcreate", "--snapshot", "--extents", "4", "--name", "t0.snap.thick", *tags, "kit/t0")
+    with pytest.raises(ConflictError, match="thick"):
+        await bench.driver.roll_back("kit", "t0", "s0")
+    assert _begins("/dev/kit/t0") == b"now!"
+    assert [s.name for s in await bench.driver.list_snapshots()] == ["s0", "s1", "thick"]
+
+
+async def test_a_thin_snapshot_that_lvm_would_skip_is_made_available(bench: LvmBench, pool: Pool) -> None:
+    await _thin_snapshot(bench)
+    assert "k" not in call("lvs", "--noheadings", "-o", "lv_attr", "kit/t0.snap.s0").strip()[9:]
+    call("lvchange", "--setactivationskip", "y", "kit/t0.snap.s0")
+    await bench.reboot()
+    call("vgchange", "--activate", "y", "kit")
+    assert not Path("/dev/kit/t0.snap.s0").exists()
+    await bench.driver.activate_pool("kit")
+    assert _begins("/dev/kit/t0.snap.s0") == b"then"
+
+
+async def test_a_thin_pool_that_is_full_keeps_its_snapshots_and_takes_no_more(bench: LvmBench, pool: Pool) -> None:
+    await _thin_snapshot(bench)
+    call("lvchange", "--errorwhenfull", "y", "kit/thin.pool")
+    with pytest.raises(OSError, match=r"error|space"):
+        _overfill("/dev/kit/t0")
+    found = await bench.driver.list_snapshots()
+    assert [(s.name, s.is_overflown) for s in found] == [("s0", False), ("s1", False)]
+    assert _begins("/dev/kit/t0.snap.s0") == b"then"
+    with pytest.raises(NoSpaceError):
+        await bench.driver.create_snapshot(thin_copy_of("t0", "s2"))
+    await bench.driver.delete_snapshot("kit", "t0", "s1")
+    await bench.driver.grow_thin_pool("kit", size_bytes=2 * THIN_BYTES, metadata_bytes=None)
+    _write_block("/dev/kit/t0", b"more" * MIB)
+    assert (_begins("/dev/kit/t0"), _begins("/dev/kit/t0.snap.s0")) == (b"more", b"then")
+
+
+async def test_a_thick_snapshot_of_a_thin_volume_that_is_there_stays_usable(bench: LvmBench, pool: Pool) -> None:
+    await bench.driver.create_thin_pool("kit", THIN_BYTES)
+    await bench.driver.create_volume(thin())
+    _write_block("/dev/kit/t0", b"then")
+    tags = ("--addtag", "holdfast", "--addtag", "holdfast.role=snapshot")
+    call("lvcreate", "--snapshot", "--extents", "4", "--name", "t0.snap.s0", *tags, "kit/t0")
+    _write_block("/dev/kit/t0", b"now!")
+    (made,) = await bench.driver.list_snapshots()
+    assert (made.is_thin, made.reserve_bytes) == (False, 16 * MIB)
     assert (await bench.driver.get_pool("kit")).reserves.snapshots_bytes == made.reserve_bytes
     await bench.reboot()
     await bench.driver.activate_pool("kit")
-    assert await bench.driver.list_snapshots() == (made,)
+    assert _begins(made.device) == b"then"
     with pytest.raises(BusyError, match="s0"):
         await bench.driver.delete_volume("kit", "t0")
     await bench.driver.delete_snapshot("kit", "t0", "s0")

@@ -97,6 +97,6 @@ async def test_the_probe_runs_nothing_that_changes_the_machine(tmp_path: Path) -
 async def test_the_driver_opens_without_running_anything(tmp_path: Path) -> None:
     host = make(tmp_path)
     driver = await Plugin().volume_driver().open(Settings(), host)
-    assert driver.can == {word for word in Can if word.value.startswith(("volume.", "snapshot.", "pool."))}
+    assert driver.can == {word for word in Can if word.value.startswith(("volume.", "snapshot.", "pool.", "disk."))}
     assert isinstance(host.commands, ScriptedCommands)
     assert host.commands.calls == []

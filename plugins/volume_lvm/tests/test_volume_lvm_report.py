@@ -111,7 +111,7 @@ def test_roles_are_told_by_tags() -> None:
 def test_a_snapshot_is_told_with_its_use() -> None:
     device = "/dev/tank/v0.snap.friday"
     assert snapshots("full")["friday"] == Snapshot(
-        "tank", "v0", "friday", 10 * EXTENT, 5.62, is_overflown=False, device=device
+        "tank", "v0", "friday", 10 * EXTENT, 5.62, is_overflown=False, device=device, used_bytes=2357199
     )
     assert list(snapshots("full")) == ["friday", "monday"]
 

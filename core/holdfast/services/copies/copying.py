@@ -12,11 +12,21 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from holdfast.errors import BusyError, HoldfastError, Reason, RefusedError, UnavailableError
+from holdfast.errors import (
+    BusyError,
+    HoldfastError,
+    NoSpaceError,
+    Reason,
+    RefusedError,
+    SystemCommandError,
+    UnavailableError,
+    VerificationError,
+)
 from holdfast.hooks.replication import CopyProgress, CopyResult, CopyRun
 from holdfast.planning.copy_attempts import retry_delay_s, too_many_deleted
 from holdfast.planning.transfer_windows import Opening, opening
 from holdfast.services.copies.task_documents import TaskDocument
+from holdfast.services.copies.ways import CopyWays, counted_ahead
 from holdfast.services.drivers import Drivers
 from holdfast.services.steps import JobContext
 from holdfast.store.intent import Intents
@@ -33,8 +43,9 @@ Check = Callable[[JobContext], Awaitable[None]]
 class TaskCopying:
     """Copies for a run's job."""
 
-    def __init__(self, kept: Intents[TaskDocument], drivers: Drivers, clock: Clock) -> None:
+    def __init__(self, kept: Intents[TaskDocument], ways: CopyWays, drivers: Drivers, clock: Clock) -> None:
         self._kept = kept
+        self._ways = ways
         self._drivers = drivers
         self._clock = clock
 
@@ -44,6 +55,14 @@ class TaskCopying:
         `check` is told before and after each. Raises RefusedError if more would be deleted than the task lets go, and
         nobody confirmed it; what the last attempt raised once all are used up.
         """
+        try:
+            return await self._copy(job, make_run, check)
+        except (NoSpaceError, VerificationError, SystemCommandError) as reason:
+            await check(job)
+            await self._ways.walk_instead(job, reason)
+            return await self._copy(job, make_run, check)
+
+    async def _copy(self, job: JobContext, make_run: MakeRun, check: Check) -> CopyResult:
         task = await self._kept.get(job.parameters["name"])
         await check(job)
         attempts = 0
@@ -143,7 +162,7 @@ class TaskCopying:
     async def _refuse_to_delete(self, job: JobContext, task: TaskDocument, run: CopyRun) -> None:
         if task.most_deleted_percent is None or not task.is_deleting or job.parameters.get("may_delete"):
             return
-        preview = await self._drivers.copy().preview(run, most=0)
+        preview = counted_ahead(job) or await self._drivers.copy().preview(run, most=0)
         text = too_many_deleted(preview, task.most_deleted_percent)
         if text is not None:
             text += "; nothing was copied or deleted"

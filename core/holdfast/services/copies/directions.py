@@ -25,6 +25,7 @@ from holdfast.services.events import Events
 from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PartnerLink, PeerHandler
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain, to_plain
@@ -66,6 +67,7 @@ class Directions:
         drivers: Drivers,
         partner: PartnerLink,
         events: Events,
+        shown: ShareSnapshots,
         *,
         node: str,
     ) -> None:
@@ -81,6 +83,7 @@ class Directions:
         self._drivers = drivers
         self._partner = partner
         self._events = events
+        self._shown = shown
         self._node = node
         replicas.close_where(self.is_closed)
         take_over = (Step("turn the direction", self._turn_here), Step("tell the source", self._tell_source))
@@ -228,6 +231,7 @@ class Directions:
                 )
                 remedy = f"see what with preview-restore; repeat the call with ?confirm={share}"
                 raise RefusedError(text, reasons=[Reason("confirm", text, remedy, "confirm")])
+            await self._partner.call("restore.agent", {"share": share})
 
         if validate_only:
             await check()
@@ -279,7 +283,7 @@ class Directions:
 
     async def _on_show(self, body: dict[str, Any], job_id: str | None) -> Any:
         task = await self._task_of(body)
-        return {"share": task.share, "filters": to_plain(task.filters)}
+        return {"share": task.share, "filters": to_plain((*await self._shown.left_out(task.share), *task.filters))}
 
     async def _on_adopt(self, body: dict[str, Any], job_id: str | None) -> Any:
         task = await self._task_of(body)

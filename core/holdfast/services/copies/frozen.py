@@ -81,7 +81,7 @@ class FrozenCopies:
             # Without an agent, and while the direction is reversed, nothing comes in.
             with contextlib.suppress(NotFoundError):
                 note = await stack.enter_async_context(self._drivers.copy().hold(job.parameters["replica"]))
-            await self._drivers.volume().create_snapshot(spec)
+            await self._snapshots.take(spec)
         job.facts["snapshot"] = spec.name
         job.facts["verified_copy_of"] = None if note is None else note.frozen_at.isoformat()
         what = "is not known to be verified" if note is None else f"is the verified copy of {note.frozen_at}"

@@ -101,11 +101,15 @@ class KeptCopies:
         place = await self._frozen.place(replica)
         spec = await self._spec(place.share.volume, "any", reserve_percent)
         pool = await self._drivers.volume().get_pool(spec.pool)
+        if spec.reserve_bytes is None:
+            return ()
         held_bytes = sum(copy.snapshot.reserve_bytes for copy in await self.list(replica))
         return room_warnings(rule, spec.reserve_bytes, pool.free_bytes + held_bytes)
 
     async def _spec(self, volume: str, name: str, reserve_percent: int) -> SnapshotSpec:
         tenth = await self._snapshots.spec(volume, name, None)
+        if tenth.reserve_bytes is None:  # it is thin
+            return tenth
         reserve_bytes = max(tenth.reserve_bytes * reserve_percent // RESERVE_PERCENT, 1)
         return await self._snapshots.spec(volume, name, reserve_bytes)
 
@@ -204,10 +208,10 @@ class KeptCopies:
             await self._kept.put(document.key, document)
             spec = await self._spec(volume, name, retention.reserve_percent)
             try:
-                await self._drivers.volume().create_snapshot(spec)
+                await self._snapshots.take(spec)
             except NoSpaceError:
                 await self._remove_surplus(job, retention, also=note.frozen_at)
-                await self._drivers.volume().create_snapshot(spec)
+                await self._snapshots.take(spec)
         self._failures.pop(replica, None)
         await job.log(f"the verified copy of {note.frozen_at} by {note.task} is kept in the snapshot {name}")
 

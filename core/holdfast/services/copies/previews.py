@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from holdfast.errors import NotFoundError
+import contextlib
+
+from holdfast.errors import HoldfastError, NotFoundError
+from holdfast.hooks.copy_restore import ReplicaFacts
+from holdfast.hooks.replication import CopyRun
 from holdfast.services.copies.runs import LONGEST_RUN_S, TaskRuns
 from holdfast.services.copies.task_documents import TaskDocument
+from holdfast.services.copies.ways import CopyWays
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.shares.shares import Shares
@@ -20,10 +25,11 @@ class TaskPreviews:
     """Looks ahead, from a snapshot as a run does."""
 
     def __init__(
-        self, kept: Intents[TaskDocument], runs: TaskRuns, shares: Shares, jobs: Jobs, drivers: Drivers
+        self, kept: Intents[TaskDocument], runs: TaskRuns, ways: CopyWays, shares: Shares, jobs: Jobs, drivers: Drivers
     ) -> None:
         self._kept = kept
         self._runs = runs
+        self._ways = ways
         self._shares = shares
         self._jobs = jobs
         self._drivers = drivers
@@ -51,7 +57,13 @@ class TaskPreviews:
 
     async def _look(self, job: JobContext) -> None:
         run = await self._runs.frozen_run(job)
+        planned = await self._ways.plan(job, await self._facts(run))
         preview = await self._drivers.copy().preview(run, most=job.parameters["most"])
         await self._runs.refuse_overflown(job)
-        job.facts["preview"] = to_plain(preview)
+        job.facts["preview"] = {**to_plain(preview), "way": planned.way, "way_reason": planned.why}
         job.result = job.facts["preview"]
+
+    async def _facts(self, run: CopyRun) -> ReplicaFacts | None:
+        with contextlib.suppress(HoldfastError):  # what keeps it from telling is told by the look ahead
+            return await self._drivers.copy().replica_facts(run)
+        return None

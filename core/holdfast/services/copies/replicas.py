@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from holdfast.errors import ConflictError, HoldfastError, NotFoundError, Reason, UnavailableError, named_in
 from holdfast.hooks.replication import RemoteReplica, ReplicaShare
+from holdfast.planning.write_once import Act
 from holdfast.services.copies.replica_documents import AgentDocument, ReplicaShareDocument, Transport
 from holdfast.services.copies.transports import Transports
 from holdfast.services.dependents import Dependents, refuse_if_used
@@ -16,6 +17,7 @@ from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.shares.shares import Shares
 from holdfast.services.steps import JobContext, JobDefinition, Step
+from holdfast.services.worm.guard import WormGuard
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.system.clock import Clock
@@ -42,6 +44,7 @@ class Replicas:
         transports: Transports,
         clock: Clock,
         hold_clients: HoldClients,
+        guard: WormGuard,
     ) -> None:
         """`hold_clients` has the clients of a share do no more than they may now: read, while it is a destination."""
         self._agents = agents
@@ -54,6 +57,7 @@ class Replicas:
         self._transports = transports
         self._clock = clock
         self._hold_clients = hold_clients
+        self._guard = guard
         self._applying = asyncio.Lock()
         self._also: list[Offered] = []
         self._is_closed: Closed = _never
@@ -107,6 +111,8 @@ class Replicas:
                 raise ConflictError(f"there is a replica share {name}")
             with named_in("share"):
                 await self._shares.directory(share)
+            volume = (await self._shares.get(share)).volume
+            await self._guard.refuse_named(volume, Act.COPY_INTO, "share")
             refuse_if_used(f"the share {share}", await self._dependents.of_share(share))
             if await self._agents.find(AGENT) is None:
                 text = "the agent is not enabled on this node"

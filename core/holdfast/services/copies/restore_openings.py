@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.errors import ConflictError, NotFoundError, Reason, UnavailableError, named_in
 from holdfast.hooks.replication import ReplicaShare
+from holdfast.planning.write_once import Act
 from holdfast.services.copies.replica_documents import AgentDocument
 from holdfast.services.copies.replicas import AGENT, Replicas
 from holdfast.services.copies.transports import AgentAt, Transports
@@ -20,6 +21,7 @@ from holdfast.services.jobs import Jobs
 from holdfast.services.partner import PeerHandler
 from holdfast.services.shares.shares import Shares
 from holdfast.services.steps import JobContext, JobDefinition, Step
+from holdfast.services.worm.guard import WormGuard
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.system.clock import Clock
@@ -68,10 +70,12 @@ class RestoreOpenings:
         dependents: Dependents,
         clock: Clock,
         transports: Transports,
+        guard: WormGuard,
         *,
         replication_address: str,
     ) -> None:
         self._kept = kept
+        self._guard = guard
         self._agents = agents
         self._secrets = secrets
         self._shares = shares
@@ -96,8 +100,12 @@ class RestoreOpenings:
         """Shares that take a restore now."""
         return tuple((await self._kept.all()).values())
 
-    async def agent(self) -> AgentAt:
-        """Where this node's agent is reached. Raises ConflictError where it is disabled."""
+    async def agent(self, share: str | None = None) -> AgentAt:
+        """Where this node's agent is reached. Raises ConflictError where it is disabled, or `share` takes nothing."""
+        if share is not None:
+            with named_in("share"):
+                volume = (await self._shares.get(share)).volume
+            await self._guard.refuse_named(volume, Act.RESTORE_INTO, "share")
         kept = await self._agents.find(AGENT)
         if kept is None:
             text = "the agent is not enabled on the node that is restored to"
@@ -114,7 +122,7 @@ class RestoreOpenings:
         """Open a share to one restore, under `name`; opened already, the same way in again."""
         with named_in("share"):
             await self._shares.directory(share)
-        agent = await self.agent()
+        agent = await self.agent(share)
         found = await self._kept.find(name)
         if found is None:
             reference = await self._secrets.put(Secret(chance.token_urlsafe(32)))
@@ -178,8 +186,7 @@ class RestoreOpenings:
     # --- for the partner ---
 
     async def _answer_agent(self, body: dict[str, Any], job_id: str | None) -> Any:
-        agent = await self.agent()
-        return to_plain(agent)
+        return to_plain(await self.agent(body.get("share")))
 
     async def _answer_open(self, body: dict[str, Any], job_id: str | None) -> Any:
         if await self._kept.find(body["name"]) is None:

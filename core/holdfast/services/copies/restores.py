@@ -168,10 +168,10 @@ class Restores:
             await self._transports.refuse_if_unknown(at.transport, at.certificate, is_of_this_node=False)
             return
         if target.is_on_partner:
-            await self._partner.call("restore.agent", {})
+            await self._partner.call("restore.agent", {"share": target.share})
             return
         assert target.share is not None
-        await self._openings.agent()
+        await self._openings.agent(target.share)
         with named_in("share"):
             await self._shares.directory(target.share)
         if target.share == place.share.name:

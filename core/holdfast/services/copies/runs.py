@@ -1,14 +1,13 @@
 """Runs of data replication tasks, and their log (S20 to S26).
 
-A run: snapshot → mount read-only → copy → verify → unmount → remove the snapshot. Whatever fails, and wherever the
-daemon is killed, the snapshot goes away and the log says how the run ended.
+A run: snapshot → mount → copy → verify → unmount → remove the snapshot, whatever fails and whenever it is killed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,14 +16,15 @@ from holdfast.hooks.replication import CopyNote, CopyRun
 from holdfast.hooks.volume import SnapshotSpec
 from holdfast.loading.discovery import PluginHooks
 from holdfast.planning.run_truth import refuse_counts, refuse_differences
-from holdfast.planning.sampling import sample_paths
 from holdfast.services.copies.copying import TaskCopying
 from holdfast.services.copies.task_documents import TaskDocument
 from holdfast.services.copies.transports import Transports
-from holdfast.services.copies.truth import RunTruth, Walked, walk
+from holdfast.services.copies.truth import RunTruth
+from holdfast.services.copies.ways import CopyWays
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.snapshots.snapshots import Snapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -36,12 +36,11 @@ from holdfast.values import to_plain
 
 log = logging.getLogger(__name__)
 
-SAMPLED_FILES = 100
 LONGEST_RUN_S = 7 * 24 * 3600.0
 TIDY_EVERY_S = 3600.0
 
 Guard = Callable[[str, str], Awaitable[None]]
-"""Called with a task and its share; raises where a run must not begin."""
+"""Called with a task and its share; raises where a run must not begin. They are asked in order."""
 
 
 class TaskRuns:
@@ -60,7 +59,9 @@ class TaskRuns:
         clock: Clock,
         run_dir: Path,
         truth: RunTruth,
+        ways: CopyWays,
         transports: Transports,
+        shown: ShareSnapshots,
         *,
         node: str,
     ) -> None:
@@ -75,8 +76,10 @@ class TaskRuns:
         self._clock = clock
         self._run_dir = run_dir
         self._truth = truth
+        self._ways = ways
         self._transports = transports
-        self._copying = TaskCopying(kept, drivers, clock)
+        self._shown = shown
+        self._copying = TaskCopying(kept, ways, drivers, clock)
         self._node = node
         self.freezing_steps = (
             Step("snapshot", self._snapshot, self._remove_snapshot),
@@ -84,7 +87,6 @@ class TaskRuns:
         )
         self.thawing_steps = (Step("unmount", self._unmount), Step("remove the snapshot", self._remove_snapshot))
         self.guards: list[Guard] = []
-        """Asked, in order, whether a run may begin."""
         jobs.define(
             JobDefinition(
                 "replication-task.run",
@@ -109,6 +111,7 @@ class TaskRuns:
         """Forget runs that began so many days ago, now and again until cancelled."""
         while True:
             try:
+                await self._ways.tidy()
                 if forgotten := await self._runs.forget_older(days):
                     log.info("%d runs that began more than %d days ago were dropped from the log", forgotten, days)
             except HoldfastError as reason:
@@ -188,27 +191,32 @@ class TaskRuns:
         # Before it, and kept: what is told of the age of a copy is never too little.
         job.facts.setdefault("frozen_at", self._clock.now().isoformat())
         await job.keep_facts()
-        snapshot = await self._drivers.volume().create_snapshot(await self._spec(job))
+        snapshot = await self._snapshots.take(await self._spec(job))
         job.facts["device"] = snapshot.device
-        await job.log(f"the source was frozen in the snapshot {snapshot.name}, reserve {snapshot.reserve_bytes} bytes")
+        room = "thin" if snapshot.is_thin else f"reserve {snapshot.reserve_bytes} bytes"
+        await job.log(f"the source was frozen in the snapshot {snapshot.name}, {room}")
 
     async def _mount(self, job: JobContext) -> None:
         await self._drivers.volume().mount(job.facts["device"], str(self._mount_point(job)), read_only=True)
 
     async def _copy_run(self, job: JobContext) -> CopyRun:
         task = await self._kept.get(job.parameters["name"])
-        return CopyRun(
+        run = CopyRun(
             source=str(self._mount_point(job) / job.parameters["path"]),
             agent=await self._transports.agent(task.agent_address, task.agent_port, task.transport, task.certificate),
             replica=task.replica_share,
             user=task.user,
             password=await self._secrets.get(task.password),
-            options=task.options,
+            options=replace(task.options, filters=(*await self._shown.left_out(task.share), *task.filters)),
         )
+        return self._ways.listed(job, run)
 
     async def _copy(self, job: JobContext) -> None:
         await self._mount(job)
-        await self._truth.compare_ends(job, job.parameters["name"], await self._copy_run(job))
+        run = await self._copy_run(job)
+        facts = await self._truth.compare_ends(job, job.parameters["name"], run)
+        await self._ways.choose(job, run, facts)
+        # An overflow looks as if all had been removed: the copy begins with a look at the snapshot.
         result = await self._copying.copy(job, self._copy_run, self.refuse_overflown)
         if job.parameters.get("is_full"):
             await self._truth.mend(job, job.parameters["name"], await self._copy_run(job))
@@ -216,10 +224,7 @@ class TaskRuns:
         job.facts["counts"] = {**to_plain(result), "copying_ms": job.facts["copying_ms"]}
 
     async def frozen_run(self, job: JobContext) -> CopyRun:
-        """The copy of a job that has frozen its source.
-
-        After a reboot between the steps the mount is gone, while the snapshot is still there.
-        """
+        """The copy of a job that has frozen its source; a reboot between the steps leaves the snapshot, unmounted."""
         await self._mount(job)
         await self.refuse_overflown(job)
         return await self._copy_run(job)
@@ -238,21 +243,19 @@ class TaskRuns:
     async def _verify(self, job: JobContext) -> None:
         await self._mount(job)
         run = await self._copy_run(job)
-        walked, is_full = Walked(), bool(job.parameters.get("is_full"))
-        files = walk(Path(run.source), walked, run.options.filters)
-        sample = await asyncio.to_thread(sample_paths, files, most=SAMPLED_FILES, seed=job.job_id)
-        refuse_counts(job.facts["counts"]["files_considered"], walked.entries)
-        wanted = None if is_full else sample
+        walked, is_full = await self._ways.walked(job, run), bool(job.parameters.get("is_full"))
+        refuse_counts(job.facts["counts"]["files_considered"], self._ways.names_to_consider(job))
+        wanted, begun_s = None if is_full else walked.sample, self._clock.boot_s()
         differences = await self._copying.again(job, lambda: self._compare(job, wanted, walked.files))
         await self.refuse_overflown(job)
         refuse_differences(differences, is_full=is_full)
-        verified = walked.files if is_full else len(sample)
-        job.facts["counts"]["files_verified"] = verified
-        await job.log(f"verified: the number of names, all metadata, and {verified} files by checksum")
+        verified = walked.files if is_full else len(walked.sample)
+        job.facts["verified"] = {"files": verified, "took_s": self._clock.boot_s() - begun_s}
+        which = "what changed" if run.changes else "all"
+        await job.log(f"verified: the number of names, the metadata of {which}, and {verified} files by checksum")
 
     async def _compare(self, job: JobContext, sample: tuple[str, ...] | None, files: int) -> tuple[str, ...]:
-        # Asked anew each time: a password may have been changed.
-        run = await self._copy_run(job)
+        run = await self._copy_run(job)  # anew each time: a password may have been changed
         if sample is None:
             return await self._truth.verify_all(job, job.parameters["name"], run, files)
         return await self._drivers.copy().verify(run, sample=sample)
@@ -267,10 +270,11 @@ class TaskRuns:
         await self._drivers.volume().delete_snapshot(spec.pool, spec.volume, spec.name)
 
     async def _end(self, job: JobContext) -> None:
-        counts = dict(job.facts["counts"])
+        counts = {**job.facts["counts"], **self._ways.counts(job)}
         frozen_at = str(job.facts["frozen_at"])
         await self._tell_destination(job, frozen_at)
         await self._runs.end(job.job_id, result=RunResult.OK, reason=None, counts=counts, frozen_at=frozen_at)
+        await self._ways.keep(job)
         await self._hooks.tell("run_finished", task=job.parameters["name"], is_ok=True, reason=None)
         job.result = counts
 
@@ -284,8 +288,9 @@ class TaskRuns:
             await job.log(f"the destination was not told how new its copy is: {reason.message}")
 
     async def _note_failure(self, job: JobContext, reason: HoldfastError) -> None:
-        counts = job.facts.get("counts")
-        await self._runs.end(job.job_id, result=RunResult.FAILED, reason=reason.message, counts=counts)
+        await self._ways.forget_run(job)
+        failed, counts = RunResult.FAILED, job.facts.get("counts")
+        await self._runs.end(job.job_id, result=failed, reason=reason.message, counts=counts)
         await self._hooks.tell("run_finished", task=job.parameters["name"], is_ok=False, reason=reason.message)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from holdfast.hooks.copying import CopyOptions, FilterRule
 from holdfast.planning.copy_attempts import DEFAULT_MOST_DELETED_PERCENT, DEFAULT_RETRIES, DEFAULT_RETRY_DELAY_S
+from holdfast.planning.copy_ways import WayWanted
 from holdfast.planning.schedules import DEFAULT_GRACE_S, MissedRuns, Schedule
 from holdfast.planning.transfer_windows import TransferWindow
 from holdfast.services.copies.replica_documents import Transport
@@ -43,6 +44,7 @@ class TaskDocument:
     windows_time_zone: str = "UTC"
     retries: int = DEFAULT_RETRIES
     retry_delay_s: int = DEFAULT_RETRY_DELAY_S
+    way: WayWanted = WayWanted.AUTO
 
     @property
     def options(self) -> CopyOptions:

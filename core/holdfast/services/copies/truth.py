@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from holdfast.errors import HoldfastError, NotFoundError, Reason
-from holdfast.hooks.copy_restore import RestoreRun
-from holdfast.hooks.copying import FilterRule
-from holdfast.hooks.filters import is_excluded
+from holdfast.hooks.copy_restore import ReplicaFacts, RestoreRun
 from holdfast.hooks.replication import CopyRun
 from holdfast.planning.run_truth import (
     SHOWN_DIFFERENCES,
@@ -41,15 +37,6 @@ class TruthDocument:
     """None: only when it is asked for."""
     last: FullVerification | None = None
     ends: EndsCompared | None = None
-
-
-@dataclass
-class Walked:
-    """What is counted of a source while its files are listed."""
-
-    entries: int = 1
-    """Its top is one."""
-    files: int = 0
 
 
 class RunTruth:
@@ -107,16 +94,16 @@ class RunTruth:
         known = await self.of(task)
         return is_full_due(known.every_days, known.last, self._clock.now())
 
-    async def compare_ends(self, job: JobContext, task: str, run: CopyRun) -> None:
-        """Capacities and clocks (S21). An agent that tells nothing of itself is no reason against a run."""
+    async def compare_ends(self, job: JobContext, task: str, run: CopyRun) -> ReplicaFacts | None:
+        """Capacities and clocks (S21). An agent that tells nothing of itself is no reason against a run: None."""
         before = self._clock.now()
         try:
             facts = await self._drivers.copy().replica_facts(run)
         except NotFoundError:
             await job.log("capacities and clocks were not compared: the agent, of an older version, tells nothing")
-            return
+            return None
         except HoldfastError:
-            return  # the copy meets it too, and says so
+            return None  # the copy meets it too, and says so
         now = self._clock.now()
         here = await asyncio.to_thread(os.statvfs, run.source)
         ends = EndsCompared(
@@ -130,6 +117,7 @@ class RunTruth:
         for alert in end_alerts(ends):
             await job.log(f"{alert.text}; {alert.remedy}")
         await self._kept.put(task, replace(await self.of(task), ends=ends))
+        return facts
 
     async def mend(self, job: JobContext, task: str, run: CopyRun) -> None:
         """Copy by content where the last full verification found differences: size and time do not tell them."""
@@ -151,29 +139,3 @@ class RunTruth:
         word = "verified" if last.is_ok else "copy-differs"
         await self._events.emit(f"replication-task.{word}", f"replication-task:{task}", body)
         return differences
-
-
-def walk(root: Path, walked: Walked, filters: Sequence[FilterRule] = ()) -> Iterator[str]:
-    """Every regular file below `root`, relative, in a stated order; what else there is, is counted.
-
-    What the rules of a copy leave out is neither told nor counted.
-    """
-    for directory, subdirectories, files in os.walk(root):
-        place = Path(directory)
-        links = {name for name in subdirectories if (place / name).is_symlink()}
-        subdirectories[:] = sorted(
-            name for name in set(subdirectories) - links if _is_within(place / name, root, filters, is_directory=True)
-        )
-        others = sorted(
-            name for name in {*files, *links} if _is_within(place / name, root, filters, is_directory=False)
-        )
-        walked.entries += len(subdirectories) + len(others)
-        for name in others:
-            path = place / name
-            if path.is_file() and not path.is_symlink():
-                walked.files += 1
-                yield str(path.relative_to(root))
-
-
-def _is_within(path: Path, root: Path, filters: Sequence[FilterRule], *, is_directory: bool) -> bool:
-    return not filters or not is_excluded(filters, str(path.relative_to(root)), is_directory=is_directory)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from holdfast.errors import HoldfastError, Reason
 from holdfast.hooks.replication import ConnectionState, MirrorStatus
 from holdfast.services.mirrors.history import MirrorHistories
-from holdfast.services.mirrors.sides import WHOLE
+from holdfast.services.mirrors.torn import WHOLE
 from holdfast.services.partner import PartnerLink
 from holdfast.values import from_plain
 

@@ -159,10 +159,11 @@ class MirrorGrowth:
         name = job.parameters["name"]
         await self._promote(job)
         await self._drivers.mirror().grow(name, new_part_is_zero=False)
-        number = [m.volume for m in (await self._kept.get(name)).members].index(job.parameters["volume"])
-        wanted = int(job.facts["size_bytes"])
+        number, wanted = (await self._member(job)).number, int(job.facts["size_bytes"])
         await self._waits.until(
-            name, lambda s: (s.volumes[number].size_bytes or 0) >= wanted, f"has not {wanted} bytes"
+            name,
+            lambda s: any(v.number == number and (v.size_bytes or 0) >= wanted for v in s.volumes),
+            f"has not {wanted} bytes",
         )
         await self._rejoin.send_marked(name, job)
         await self._waits.synced(name, job)

@@ -12,6 +12,7 @@ from holdfast.planning.mirror_alerts import MirrorFacts, alerts
 from holdfast.planning.mirror_link import LinkMeasurement
 from holdfast.planning.schedules import Schedule
 from holdfast.planning.schedules import check as check_schedule
+from holdfast.planning.write_once import Act
 from holdfast.services.dependents import Dependent, Dependents, refuse_destination, refuse_if_used
 from holdfast.services.documents import FirstSyncRecord, MirrorDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
@@ -25,6 +26,7 @@ from holdfast.services.mirrors.verify import MirrorVerify
 from holdfast.services.mirrors.wanted import FirstSync, MirrorWanted
 from holdfast.services.partner import PartnerLink
 from holdfast.services.volumes.file_io import refuse_chosen
+from holdfast.services.worm.guard import WormGuard
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain
 
@@ -84,6 +86,7 @@ class Mirrors:
         split_brains: SplitBrains,
         verify: MirrorVerify,
         modes: ReplicationModes,
+        guard: WormGuard,
         *,
         node: str,
     ) -> None:
@@ -98,6 +101,7 @@ class Mirrors:
         self._split_brains = split_brains
         self._verify = verify
         self._modes = modes
+        self._guard = guard
         self._node = node
 
     async def list(self) -> tuple[MirrorView, ...]:
@@ -150,35 +154,39 @@ class Mirrors:
 
     async def create(self, wanted: MirrorWanted, *, validate_only: bool) -> str | None:
         """Mirror volumes of this node to the partner. The job makes everything on both nodes."""
-        first_sync, volumes = wanted.first_sync, wanted.volumes
 
         async def check() -> None:
             if await self._kept.find(wanted.name) is not None:
                 raise ConflictError(f"there is a mirror {wanted.name}")
-            if wanted.zero_limit_bytes_s is not None and first_sync is not FirstSync.ZERO:
-                text = "there is nothing to zero with the first sync full, and no limit for it"
-                remedy = "leave it out, or use first_sync zero"
-                raise InvalidError(text, reasons=[Reason("no-zeroing", text, remedy, "zero_limit_bytes_s")])
-            self._drivers.mirror()
-            # Without somebody who answers its fence requests a source would freeze for ever at the first loss.
-            self._drivers.failover()
-            kinds = {await self._check_volume(volume, first_sync) for volume in volumes}
-            for volume in wanted.chosen:
-                if kept := await self._volumes.find(volume):
-                    refuse_chosen(kept.document)
-            if VolumeKind.NAS in kinds and len(kinds) > 1:
-                text = "file systems and block volumes cannot be in one mirror: a failover group moves only the latter"
-                raise InvalidError(text, reasons=[Reason("mixed-kinds", text, "make a mirror for each", "volumes")])
-            await self._partner.refuse_if_clocks_differ()
-            await self._sides.own_address()
-            await self._modes.refuse_unfit(wanted.chosen, volumes, is_zeroed=first_sync is FirstSync.ZERO)
+            await self.refuse_unfit(wanted)
 
         if validate_only:
             await check()
             return None
-        locks = [f"volume:{volume}" for volume in volumes]
+        locks = [f"volume:{volume}" for volume in wanted.volumes]
         target = f"mirror:{wanted.name}"
         return await self._jobs.start("mirror.create", target, asdict(wanted), locks=locks, check=check)
+
+    async def refuse_unfit(self, wanted: MirrorWanted) -> None:
+        """Refuse whatever keeps these volumes from being mirrored to the partner; every refusal names its field."""
+        is_zeroed = wanted.first_sync is FirstSync.ZERO
+        if wanted.zero_limit_bytes_s is not None and not is_zeroed:
+            text = "there is nothing to zero with the first sync full, and no limit for it"
+            remedy = "leave it out, or use first_sync zero"
+            raise InvalidError(text, reasons=[Reason("no-zeroing", text, remedy, "zero_limit_bytes_s")])
+        self._drivers.mirror()
+        # Without somebody who answers its fence requests a source would freeze for ever at the first loss.
+        self._drivers.failover()
+        kinds = {await self._check_volume(volume, wanted.first_sync) for volume in wanted.volumes}
+        for volume in wanted.chosen:
+            if kept := await self._volumes.find(volume):
+                refuse_chosen(kept.document)
+        if VolumeKind.NAS in kinds and len(kinds) > 1:
+            text = "file systems and block volumes cannot be in one mirror: a failover group moves only the latter"
+            raise InvalidError(text, reasons=[Reason("mixed-kinds", text, "make a mirror for each", "volumes")])
+        await self._partner.refuse_if_clocks_differ()
+        await self._sides.own_address()
+        await self._modes.refuse_unfit(wanted.chosen, wanted.volumes, is_zeroed=is_zeroed)
 
     async def _check_volume(self, name: str, first_sync: FirstSync) -> VolumeKind:
         try:
@@ -187,6 +195,7 @@ class Mirrors:
             field = Reason("unknown-volume", reason.message, "name a volume of this node", "volumes")
             raise InvalidError(reason.message, reasons=[field]) from reason
         refuse_destination(document)
+        await self._guard.refuse(document, Act.MIRROR, "volumes")
         if document.is_torn:
             text = f"the volume {name} is a copy that never was complete"
             raise RefusedError(text, reasons=[Reason("torn", text, "mirror the side that has the data", "volumes")])

@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, InvalidError, Reason, RefusedError
 from holdfast.hooks.volume import Volume, VolumeKind
+from holdfast.planning.write_once import Act
 from holdfast.services.dependents import Dependent, Dependents, refuse_if_used
 from holdfast.services.documents import ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
@@ -21,6 +22,7 @@ from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.services.volumes.file_io import refuse_destination_mode
 from holdfast.services.volumes.views import is_mounted_by_itself
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain, to_plain
 
@@ -49,8 +51,10 @@ class ReplicationModes:
         drivers: Drivers,
         dependents: Dependents,
         partner: PartnerLink,
+        guard: WormGuard,
     ) -> None:
         self._kept = kept
+        self._guard = guard
         self._volumes = volumes
         self._jobs = jobs
         self._drivers = drivers
@@ -82,6 +86,7 @@ class ReplicationModes:
             document = await self._kept.get(name)
             if mode is ReplicationMode.DESTINATION:
                 refuse_destination_mode(document)
+                await self._guard.refuse(document, Act.GIVE_UP, "mode")
             is_given_up = mode is ReplicationMode.DESTINATION
             users = await (self._dependents.of_volume(name) if is_given_up else self._mirrors_of(name))
             refuse_if_used(f"the volume {name}", users)

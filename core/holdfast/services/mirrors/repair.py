@@ -92,7 +92,7 @@ class MirrorRepair:
             text = f"volume {busy[0].number} is in {busy[0].replication.value}"
             raise BusyError(text, reasons=[Reason("not-quiet", text, "wait for its end")])
         kept_node = self._kept_node(document, status)
-        members = {number: member.volume for number, member in enumerate(document.members)}
+        members = {member.number: member.volume for member in document.members}
         found = {members[v.number]: v.out_of_sync_bytes for v in status.volumes}
         return RepairPlan(
             mirror=name,

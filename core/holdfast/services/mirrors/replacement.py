@@ -99,8 +99,7 @@ class MirrorReplacement:
 
     async def _refuse_unless_lost(self, document: MirrorDocument, member: MirrorMember) -> None:
         status = await self._sides.status(document.name)
-        number = document.members.index(member)
-        found = next((one for one in status.volumes if one.number == number), None)
+        found = next((one for one in status.volumes if one.number == member.number), None)
         if found is None:
             text = f"the mirror {document.name} is not up on {self._node}"
             raise RefusedError(text, reasons=[Reason("not-up", text, "start it: POST /v1/mirrors/NAME/start")])
@@ -188,7 +187,7 @@ class MirrorReplacement:
     async def _detach(self, job: JobContext) -> None:
         document = self._document(job)
         if (await self._sides.status(document.name)).is_up:
-            number = document.members.index(member_of(document, job.parameters["volume"]))
+            number = member_of(document, job.parameters["volume"]).number
             await self._drivers.mirror().detach(document.name, number)
 
     async def _spec_of_one(self, job: JobContext) -> MirrorSpec:
@@ -224,7 +223,7 @@ class MirrorReplacement:
 
     async def _await_resync(self, job: JobContext) -> None:
         document = self._document(job)
-        number = document.members.index(member_of(document, job.parameters["volume"]))
+        number = member_of(document, job.parameters["volume"]).number
 
         def goes_on_or_is_over(status: MirrorStatus) -> bool:
             volume = next(volume for volume in status.volumes if volume.number == number)

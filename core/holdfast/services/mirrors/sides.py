@@ -13,18 +13,18 @@ from typing import Any
 
 from holdfast.errors import ConflictError, NotFoundError, Reason, RefusedError
 from holdfast.hooks.base import Can
-from holdfast.hooks.replication import DiskState, MirrorSpec, MirrorStatus
+from holdfast.hooks.replication import MirrorSpec, MirrorStatus
 from holdfast.hooks.volume import VolumeSpec
+from holdfast.planning.mirror_members import on_record
 from holdfast.services.documents import MirrorDocument, MirrorMember, ReplicationMode, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.groups.plans import Plans
 from holdfast.services.mirrors.numbers import TakenNumbers
+from holdfast.services.mirrors.torn import mark_torn
 from holdfast.store.intent import Intents
 from holdfast.store.secrets import Secrets
 from holdfast.values import Secret, from_plain
 
-WHOLE = (DiskState.UP_TO_DATE, DiskState.CONSISTENT, DiskState.OUTDATED)
-"""All of it is of one moment."""
 # 48 characters: DRBD takes at most 63.
 SECRET_BYTES = 24
 
@@ -92,8 +92,11 @@ class MirrorSides:
             return made
 
     async def status(self, name: str) -> MirrorStatus:
-        """This side as the kernel has it."""
-        return await self._drivers.mirror().status(name)
+        """This side as the kernel has it; of a mirror on record without volumes that are being added or taken out."""
+        status = await self._drivers.mirror().status(name)
+        if (kept := await self._kept.find(name)) is None:
+            return status
+        return on_record(status, [member.number for member in kept.document.members])
 
     async def make_volumes(self, document: MirrorDocument) -> dict[str, str]:
         """Make the destination's volumes, of exactly the source's size, or take those that were chosen. Repeatable.
@@ -225,13 +228,27 @@ class MirrorSides:
         Of a mirror that was in use, a copy that is not complete is marked so for good.
         """
         async with self._locks[document.name]:
-            await self._discard(document, destroy_made=destroy_made, was_in_use=was_in_use)
+            if was_in_use:
+                await mark_torn(document, self._volumes, self._drivers.mirror(), self._node)
+            await self._drivers.mirror().down(document.name)
+            await self._free_members(document, destroy_made=destroy_made)
+        await self._secrets.forget(document.secret_reference)
+        self.numbers.release(document.name)
 
-    async def _discard(self, document: MirrorDocument, *, destroy_made: bool, was_in_use: bool) -> None:
+    async def take_out(self, document: MirrorDocument) -> None:
+        """Take the volumes of `document` out of a mirror that stays up with its others; mark a torn copy as such."""
+        async with self._locks[document.name]:
+            await mark_torn(document, self._volumes, self._drivers.mirror(), self._node)
+            for member in document.members:
+                await self._drivers.mirror().take_out(document.name, member.number)
+
+    async def let_go(self, document: MirrorDocument) -> None:
+        """Make the volumes of `document`, which were taken out of their mirror, plain ones again. Repeatable."""
+        async with self._locks[document.name]:
+            await self._free_members(document, destroy_made=False)
+
+    async def _free_members(self, document: MirrorDocument, *, destroy_made: bool) -> None:
         driver = self._drivers.mirror()
-        if was_in_use:
-            await self._mark_torn(document)
-        await driver.down(document.name)
         for member in document.members:
             name, pool = member.on(self._node), member.pools[self._node]
             kept = await self._volumes.find(name)
@@ -250,19 +267,6 @@ class MirrorSides:
                 await self._volumes.remove(name)
             else:
                 await self._volumes.put(name, replace(volume, made_for=None))
-        await self._secrets.forget(document.secret_reference)
-        self.numbers.release(document.name)
-
-    async def _mark_torn(self, document: MirrorDocument) -> None:
-        # Before the mirror goes down: afterwards nobody knows any more.
-        status = await self._drivers.mirror().status(document.name)
-        disks = {volume.number: volume.disk for volume in status.volumes}
-        for number, member in enumerate(document.members):
-            kept = await self._volumes.find(member.on(self._node))
-            is_known = disks.get(number) in (DiskState.INCONSISTENT, *WHOLE)
-            if is_known and kept is not None:
-                is_torn = disks[number] is DiskState.INCONSISTENT
-                await self._volumes.put(kept.document.name, replace(kept.document, is_torn=is_torn))
 
     async def adopt(self, document: MirrorDocument) -> None:
         """Record the mirror as it was made, mark its volumes as used, and tell the monitor."""

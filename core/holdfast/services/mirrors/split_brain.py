@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, Reason, RefusedError
 from holdfast.hooks.replication import ConnectionState, Lineage, MirrorStatus
-from holdfast.services.documents import MirrorDocument, TargetDocument
+from holdfast.services.documents import MirrorDocument, MirrorMember, TargetDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.mirrors.history import MirrorHistories, MirrorHistory
@@ -122,8 +122,8 @@ class SplitBrains:
         except HoldfastError as reason:
             unknown = reason.message
         volumes = tuple(
-            self._volume_case(document, number, member.volume, here, there)
-            for number, member in enumerate(document.members)
+            self._volume_case(document, position, member, here, there)
+            for position, member in enumerate(document.members)
         )
         is_split = any(volume.lineage is Lineage.DIVERGED for volume in volumes) and not _is_connected(here)
         # The partner is away: what was found while it was here still holds.
@@ -132,15 +132,15 @@ class SplitBrains:
         return SplitBrainCase(name, is_split, here.history.split_brain_at if is_split else None, sides, volumes)
 
     def _volume_case(
-        self, document: MirrorDocument, number: int, volume: str, here: Evidence, there: Evidence | None
+        self, document: MirrorDocument, position: int, member: MirrorMember, here: Evidence, there: Evidence | None
     ) -> VolumeCase:
         other = document.other(self._node)
         lineage = Lineage.UNRELATED
-        if there is not None and number < min(len(here.generations), len(there.generations)):
-            lineage = self._drivers.mirror().compare(here.generations[number], there.generations[number])
+        if there is not None and position < min(len(here.generations), len(there.generations)):
+            lineage = self._drivers.mirror().compare(here.generations[position], there.generations[position])
         lost = [e.history.lost_at for e in (here, there) if e is not None and e.history.lost_at is not None]
-        changed = {self._node: _changed_bytes(here, number), other: _changed_bytes(there, number)}
-        return VolumeCase(volume, number, lineage, min(lost, default=None), changed)
+        changed = {self._node: _changed_bytes(here, member.number), other: _changed_bytes(there, member.number)}
+        return VolumeCase(member.volume, member.number, lineage, min(lost, default=None), changed)
 
     async def look(self, name: str) -> bool:
         """Whether both sides diverged; the first time, it is told and remembered."""

@@ -102,6 +102,8 @@ class SplitBrainJobs:
         needed: dict[str, int] = {}
         for number, member in enumerate(document.members):
             pool = member.pools[self._node]
+            if (await self._drivers.volume().get_volume(pool, member.on(self._node))).is_thin:
+                continue
             needed[pool] = needed.get(pool, 0) + _reserve_bytes(member.size_bytes, case, number)
         for pool, size_bytes in needed.items():
             free_bytes = (await self._drivers.volume().get_pool(pool)).free_bytes
@@ -129,7 +131,9 @@ class SplitBrainJobs:
 
     async def _snapshot(self, document: MirrorDocument, name: str, reserves: list[int]) -> None:
         for member, reserve_bytes in zip(document.members, reserves, strict=True):
-            spec = SnapshotSpec(member.pools[self._node], member.on(self._node), name, reserve_bytes)
+            pool, volume = member.pools[self._node], member.on(self._node)
+            is_thin = (await self._drivers.volume().get_volume(pool, volume)).is_thin
+            spec = SnapshotSpec(pool, volume, name, None if is_thin else reserve_bytes)
             await self._drivers.volume().create_snapshot(spec)
         taken = tuple(f"{member.on(self._node)}/{name}" for member in document.members)
         await self._histories.note_snapshots(document.name, taken)

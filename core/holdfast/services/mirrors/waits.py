@@ -46,6 +46,12 @@ class MirrorWaits:
         """The same as `synced`, or once nothing more comes of what is marked as different."""
         return await self._synced(name, job, lambda status: status.is_in_sync or status.marked_bytes > 0)
 
+    async def synced_or_apart(self, name: str, job: JobContext) -> MirrorStatus:
+        """The same as `synced`, or once the connection is lost."""
+        return await self._synced(
+            name, job, lambda status: status.is_in_sync or status.connection is not ConnectionState.CONNECTED
+        )
+
     async def synced(self, name: str, job: JobContext) -> MirrorStatus:
         """The status once both sides are equal, telling the job how far it is.
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from holdfast.errors import HoldfastError
 from holdfast.hooks.replication import ConnectionState, MirrorStatus
 from holdfast.planning.mirror_changes import changes
+from holdfast.planning.mirror_members import on_record
 from holdfast.services.documents import MirrorDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
@@ -90,10 +91,14 @@ class MirrorWatch:
         if name not in self._told:
             asked = await self._drivers.mirror().status(name)
             self._told.setdefault(name, asked)  # what was told meanwhile is what will be built upon
+        kept = await self._kept.find(name)
         now, before = self._told.pop(name), self._last.get(name)
+        if kept is not None:
+            # One that is taken out loses its disk, which is no news.
+            now = on_record(now, [member.number for member in kept.document.members])
         self._last[name] = now
         # One that is being made is followed, too, but nothing is told of it before it is on record.
-        if await self._kept.find(name) is None:
+        if kept is None:
             return
         found = changes(before, now)
         # Together they share one durable commit: one after the other, the last would be late.

@@ -104,6 +104,21 @@ class ThinPools:
             remedy = "ask for less, or extend the pool"
             raise NoSpaceError(text, reasons=[Reason("no-space", text, remedy, "size_bytes")])
 
+    async def check_snapshot(self, pool: str, volume: str) -> None:
+        """Raise NoSpaceError when a thin pool must not promise what a snapshot of a volume holds from now on."""
+        found = await self._drivers.volume().get_volume(pool, volume)
+        await self.check_more(pool, found.size_bytes if found.used_bytes is None else found.used_bytes)
+
+    async def check_more(self, pool: str, more_bytes: int) -> None:
+        """Raise NoSpaceError when a thin pool must not promise so much more. It is of no field of a request."""
+        thin, kept = (await self._drivers.volume().get_pool(pool)).thin, await self._kept.find(pool)
+        if thin is None:
+            raise NotFoundError(f"the pool {pool} has no thin pool")
+        reasons = refuse_promise(thin, more_bytes, kept.document.most_promised_percent if kept is not None else 100)
+        if reasons:
+            told = [replace(reason, field=None) for reason in reasons]
+            raise NoSpaceError("; ".join(reason.text for reason in told), reasons=told)
+
     async def look_after_all(self) -> None:
         """Make larger what fills up and may grow. Raises HoldfastError saying what a person must do."""
         told: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast.hooks.share import NfsClient, NfsExposure, SmbExposure
+from holdfast.hooks.share import NfsClient, NfsExposure, ShownSnapshot, SmbExposure
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class SmbOfferDocument:
     write_groups: tuple[str, ...] = ()
     is_read_only: bool = False
     is_hidden: bool = False
+    shows_snapshots: bool = False
 
-    def exposure(self, path: str, *, is_replica: bool) -> SmbExposure:
+    def exposure(self, path: str, snapshots: tuple[ShownSnapshot, ...] | None, *, is_replica: bool) -> SmbExposure:
         """What is asked of the driver. A destination of replication is written to by nobody else."""
         return SmbExposure(
             self.share,
@@ -30,6 +31,7 @@ class SmbOfferDocument:
             write_groups=tuple(sorted(self.write_groups)),
             is_read_only=self.is_read_only or is_replica,
             is_hidden=self.is_hidden,
+            snapshots=snapshots,
         )
 
     def names(self, noun: str) -> frozenset[str]:
@@ -48,11 +50,12 @@ class NfsOfferDocument:
     """A UUID, made once: clients know the file system by it."""
     clients: tuple[NfsClient, ...] = ()
     is_read_only: bool = False
+    shows_snapshots: bool = False
 
-    def exposure(self, path: str, *, is_replica: bool) -> NfsExposure:
+    def exposure(self, path: str, snapshots: tuple[ShownSnapshot, ...] | None, *, is_replica: bool) -> NfsExposure:
         """As for SMB."""
         clients = tuple(sorted(self.clients, key=lambda client: client.network))
-        return NfsExposure(self.share, path, self.fsid, clients, self.is_read_only or is_replica)
+        return NfsExposure(self.share, path, self.fsid, clients, self.is_read_only or is_replica, snapshots)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from holdfast.errors import BusyError, HoldfastError, NotFoundError, Reason, UnavailableError
-from holdfast.hooks.share import NfsExposure, ShareDriver, ShareSession, SmbExposure
+from holdfast.errors import HoldfastError, NotFoundError, Reason, UnavailableError
+from holdfast.hooks.share import NfsExposure, ShareDriver, ShareSession, ShownSnapshot, SmbExposure
 from holdfast.loading.discovery import PluginHooks
 from holdfast.planning.share_differences import differences
+from holdfast.planning.share_snapshots import Seen
 from holdfast.services.copies.replica_documents import ReplicaShareDocument
 from holdfast.services.copies.replicas import Closed
 from holdfast.services.jobs import Jobs
+from holdfast.services.shares.holding import holding, refuse_if_held
 from holdfast.services.shares.shares import Shares
+from holdfast.services.shares.snapshots import ShareSnapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
 from holdfast.values import from_plain, to_plain
@@ -32,7 +36,7 @@ class Offer(Protocol[X]):
     @property
     def share(self) -> str: ...  # noqa: D102
 
-    def exposure(self, path: str, *, is_replica: bool) -> X:
+    def exposure(self, path: str, snapshots: tuple[ShownSnapshot, ...] | None, *, is_replica: bool) -> X:
         """What is asked of the driver."""
         ...
 
@@ -49,6 +53,8 @@ class OfferView(Generic[E]):
     is_replica: bool
     """It is a destination of replication, and read-only for everybody else as long as it is one."""
     drift: tuple[str, ...]
+    snapshots: tuple[Seen, ...] | None
+    """What its clients see of them; None where it shows none."""
 
 
 class ShareOffers(Generic[E]):
@@ -64,6 +70,7 @@ class ShareOffers(Generic[E]):
         jobs: Jobs,
         driver: Callable[[], ShareDriver[E]],
         hooks: PluginHooks,
+        snapshots: ShareSnapshots,
     ) -> None:
         self.protocol = protocol
         self._document = document
@@ -73,12 +80,15 @@ class ShareOffers(Generic[E]):
         self._jobs = jobs
         self._driver: Callable[[], ShareDriver[E]] = driver
         self._hooks = hooks
+        self._snapshots = snapshots
         self._is_closed: Closed = _never
+        self._applying = asyncio.Lock()
         record, apply = Step("record", self._record, self._restore), Step("apply", self._apply)
         jobs.define(JobDefinition(f"{protocol}-offer.set", (record, apply)))
         forget = Step("forget", self._forget, self._restore)
         jobs.define(JobDefinition(f"{protocol}-offer.delete", (forget, apply)))
         shares.ask_before_delete(self.why_kept)
+        snapshots.show_by(self)
 
     def free_where(self, is_closed: Closed) -> None:
         """Let clients write to replica shares that take no copy, by their names: their node has taken over."""
@@ -92,11 +102,33 @@ class ShareOffers(Generic[E]):
         actual = next((shown for shown in await self._driver().list_exposures() if shown.share == share), None)
         is_replica = await self._is_replica(share)
         try:
-            wanted = document.exposure(str(await self._shares.directory(share)), is_replica=is_replica)
-            drift = differences(wanted, actual)
+            drift = differences(await self._exposure(document), actual)
         except (NotFoundError, UnavailableError) as reason:
             drift = (reason.message,)
-        return OfferView(share, document, actual, is_replica, drift)
+        seen = None
+        if document.shows_snapshots:
+            seen = await self._snapshots.seen(share, why_none=self._why_no_snapshots(is_replica=is_replica))
+        return OfferView(share, document, actual, is_replica, drift, seen)
+
+    async def showing(self) -> frozenset[str]:
+        """The shares that are wanted to show snapshots."""
+        return frozenset(name for name, document in (await self._kept.all()).items() if document.shows_snapshots)
+
+    async def _exposure(self, document: Any) -> E:
+        """What is asked of the driver. Raises UnavailableError while the volume is not mounted."""
+        share: str = document.share
+        directory, is_replica = str(await self._shares.directory(share)), await self._is_replica(share)
+        snapshots = None
+        if document.shows_snapshots and self._why_no_snapshots(is_replica=is_replica) is None:
+            snapshots = await self._snapshots.shown(share)
+        exposure: E = document.exposure(directory, snapshots, is_replica=is_replica)
+        return exposure
+
+    def _why_no_snapshots(self, *, is_replica: bool) -> str | None:
+        """A folder for them cannot be where a copy comes in: what the source lacks is deleted there."""
+        if is_replica and self.protocol == "nfs":
+            return "the share is a destination of replication, in which no folder is made"
+        return None
 
     async def kept(self, share: str) -> Any:
         """The document of one share, or None."""
@@ -119,7 +151,7 @@ class ShareOffers(Generic[E]):
             return ()
         verb = f"stop that with DELETE /v1/shares/{share}/{self.protocol}"
         reason = Reason("in-use", f"the share {share} is offered by {self.protocol.upper()}", verb)
-        return (reason, *(_holding(session) for session in await self.sessions(share)))
+        return (reason, *(holding(session) for session in await self.sessions(share)))
 
     # --- changes ---
 
@@ -161,16 +193,21 @@ class ShareOffers(Generic[E]):
 
     async def apply(self, share: str) -> None:
         """Have one share offered as wanted, or not at all. A volume that is not mounted is offered to nobody."""
+        # One after the other: what was read before a snapshot left must not be told to the driver after that.
+        async with self._applying:
+            await self._apply_now(share)
+
+    async def _apply_now(self, share: str) -> None:
         kept = await self._kept.find(share)
         if kept is None:
             await self._driver().withdraw(share)
             return
         try:
-            directory = str(await self._shares.directory(share))
+            exposure = await self._exposure(kept.document)
         except (NotFoundError, UnavailableError):
             await self._driver().withdraw(share)
             raise
-        await self._driver().expose(kept.document.exposure(directory, is_replica=await self._is_replica(share)))
+        await self._driver().expose(exposure)
 
     async def apply_if_offered(self, share: str) -> None:
         """The same for a share that may not be offered by this protocol, whose plugin may not be there."""
@@ -192,7 +229,7 @@ class ShareOffers(Generic[E]):
     async def why_held(self, volume: str) -> tuple[Reason, ...]:
         """Which clients hold files of a volume open."""
         shares = await self._of_volume(volume)
-        return tuple([_holding(s) for share in shares for s in await self.sessions(share) if s.files])
+        return tuple([holding(s) for share in shares for s in await self.sessions(share) if s.files])
 
     async def release(self, volume: str) -> None:
         """Let go of a volume that is about to be unmounted. Its clients lose it until `take_up`."""
@@ -241,27 +278,14 @@ class ShareOffers(Generic[E]):
     async def _apply(self, job: JobContext) -> None:
         share = job.parameters["share"]
         await self.apply(share)
+        for text in await self._snapshots.look_at((await self._shares.get(share)).volume):
+            await job.log(text)
         await self._hooks.tell("share_changed", share=share, what=self.protocol)
         job.result = await self.get(share) if await self.is_offered(share) else None
 
 
 def _plain(kept: Any) -> Any:
     return None if kept is None else to_plain(kept.document)
-
-
-def _holding(session: ShareSession) -> Reason:
-    who = f"{session.user} at {session.client}" if session.user else session.client
-    files = ", ".join(file.path for file in session.files[:5])
-    more = f", and {len(session.files) - 5} more" if len(session.files) > 5 else ""
-    what = f"holds open {files}{more}" if files else "is connected"
-    return Reason("held", f"{who} {what}", "have it closed there")
-
-
-def refuse_if_held(share: str, sessions: Sequence[ShareSession]) -> None:
-    """Raise BusyError naming every client that holds a file open."""
-    if reasons := [_holding(session) for session in sessions if session.files]:
-        how = Reason("confirm", "to go on disconnects them", f"repeat the call with ?confirm={share}", "confirm")
-        raise BusyError(f"the share {share} is in use: {'; '.join(r.text for r in reasons)}", reasons=[*reasons, how])
 
 
 async def _never(name: str) -> bool:

@@ -22,6 +22,22 @@ def policy_of(
     return OverflowPolicy() if found is None else found.policy
 
 
+def refuse_reserve(volume: str, reserve_bytes: int | None) -> None:
+    """Raise InvalidError for the reserve of a thin snapshot."""
+    if reserve_bytes is not None:
+        text = f"the volume {volume} is thin, and so are its snapshots: they have no reserve, and use the thin pool"
+        remedy = "leave it out; if the thin pool fills, make that larger"
+        raise InvalidError(text, reasons=[Reason("no-reserve", text, remedy, "reserve_bytes")])
+
+
+def refuse_policy_of_its_own(volume: str, name: str, *, is_thin: bool) -> None:
+    """Raise InvalidError for the overflow policy of a thin snapshot."""
+    if is_thin:
+        text = f"the snapshot {name} of the volume {volume} is thin: it has no reserve that could overflow"
+        remedy = "set the policy of its volume: drop_oldest serves there when the thin pool fills"
+        raise InvalidError(text, reasons=[Reason("no-reserve", text, remedy, "policy")])
+
+
 def refuse_overflown(snapshot: Snapshot) -> None:
     """Raise ConflictError for a snapshot that holds nothing any more."""
     if snapshot.is_overflown:

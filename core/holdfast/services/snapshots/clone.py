@@ -58,11 +58,15 @@ class SnapshotClone:
             if Can.SNAPSHOT_COPY not in driver.can:
                 raise driver.unsupported("copying snapshots")
             document = await self._kept.get(volume)
-            refuse_overflown(await self._snapshots.get(volume, name))
+            snapshot = await self._snapshots.get(volume, name)
+            refuse_overflown(snapshot)
             if (taken := await self._kept.find(clone)) is not None:
                 text = f"there is a volume {clone} in the pool {taken.document.pool}"
                 raise ConflictError(text, reasons=[Reason("exists", text, "choose another name", "name")])
-            await self._snapshots.refuse_without_room(document.pool, document.size_bytes, what="a clone")
+            if snapshot.is_thin:
+                await self._snapshots.admit_branch(document)
+            else:
+                await self._snapshots.refuse_without_room(document.pool, document.size_bytes, what="a clone")
             await self._refuse_unknown(document.pool, clone)
 
         if validate_only:
@@ -74,6 +78,8 @@ class SnapshotClone:
             VolumeDocument(clone, document.pool, document.size_bytes, document.kind, label),
             io_type=document.io_type,
             file_bytes=document.file_bytes,
+            file_system=document.file_system,
+            is_thin=(await self._snapshots.get(volume, name)).is_thin,
         )
         parameters = {"volume": volume, "name": name, "clone": to_plain(wanted)}
         locks = [snapshot_lock(volume, name)]
@@ -94,8 +100,14 @@ class SnapshotClone:
         return from_plain(VolumeDocument, job.parameters["clone"])
 
     async def _make(self, job: JobContext) -> None:
+        """A thin one is made of the snapshot at once, and shares with it what neither has written since."""
         wanted = self._wanted(job)
+        if wanted.is_thin:
+            volume, name = job.parameters["volume"], job.parameters["name"]
+            await self._drivers.volume().branch_snapshot(wanted.pool, volume, name, wanted.name)
+            return
         spec = VolumeSpec(wanted.pool, wanted.name, wanted.size_bytes, wanted.kind, wanted.io_type)
+        spec = replace(spec, file_system=wanted.file_system)
         await self._drivers.volume().create_volume(spec)
 
     async def _unmake(self, job: JobContext) -> None:
@@ -105,6 +117,8 @@ class SnapshotClone:
 
     async def _copy(self, job: JobContext) -> None:
         wanted, volume, name = self._wanted(job), job.parameters["volume"], job.parameters["name"]
+        if wanted.is_thin:
+            return
         while (offset := job.facts.get("copied_bytes", 0)) < wanted.size_bytes:
             part_bytes = min(PART_BYTES, wanted.size_bytes - offset)
             await self._drivers.volume().copy_snapshot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -95,3 +96,10 @@ def snapshot_lock(volume: str, name: str) -> str:
 def place_of(mount_dir: Path, volume: VolumeDocument, name: str) -> Path:
     """Where a snapshot is mounted: beside its volume, under a name that no volume has."""
     return mount_dir / (volume.directory_pool or volume.pool) / f"{volume.name}.snapshots" / name
+
+
+def remove_place(place: Path) -> None:
+    """The mount point of a snapshot, and the directory of all of them when it is the last."""
+    for directory in (place, place.parent):
+        with contextlib.suppress(OSError):  # not empty: others are mounted there
+            directory.rmdir()

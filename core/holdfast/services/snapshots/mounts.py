@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.snapshots.checks import refuse_overflown
-from holdfast.services.snapshots.documents import SnapshotDocument, place_of, snapshot_lock
+from holdfast.services.snapshots.documents import SnapshotDocument, place_of, remove_place, snapshot_lock
 from holdfast.services.snapshots.snapshots import Snapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -98,7 +97,7 @@ class SnapshotMounts:
             await self._drivers.volume().mount(snapshot.device, place, read_only=True)
             return
         await self._drivers.volume().unmount(place)
-        _remove(Path(place))
+        remove_place(Path(place))
         await self._kept.put(key, replace(document, is_mounted=False))
         log.warning("the snapshot %s overflowed, and is not mounted any more", key)
 
@@ -127,13 +126,9 @@ class SnapshotMounts:
         job.result = await self._snapshots.view(volume, name)
 
     async def _unmount(self, job: JobContext) -> None:
-        place = await self.place(job.parameters["volume"], job.parameters["name"])
-        await self._drivers.volume().unmount(str(place))
-        _remove(place)
-
-
-def _remove(place: Path) -> None:
-    """The mount point, and the directory of all of them when it is the last."""
-    for directory in (place, place.parent):
-        with contextlib.suppress(OSError):  # not empty: others are mounted there
-            directory.rmdir()
+        volume, name = job.parameters["volume"], job.parameters["name"]
+        place = await self.place(volume, name)
+        # Where a share shows it, it is mounted again for that by the next look.
+        async with self._snapshots.leaving.of(volume, name):
+            await self._drivers.volume().unmount(str(place))
+            remove_place(place)

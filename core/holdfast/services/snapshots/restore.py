@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import ConflictError, InvalidError, NotFoundError, Reason, RefusedError
+from holdfast.planning.write_once import Act
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
 from holdfast.services.shares.shares import Shares
@@ -19,6 +20,7 @@ from holdfast.services.snapshots.documents import snapshot_lock
 from holdfast.services.snapshots.snapshots import Snapshots
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.services.volumes.volumes import Volumes
+from holdfast.services.worm.guard import WormGuard
 from holdfast.system.restoring import Action, Report, Restoring, opened, parts_of
 from holdfast.values import to_plain
 
@@ -43,13 +45,21 @@ class SnapshotRestore:
     """Defines the jobs `snapshot.restore` and `snapshot.preview-restore`."""
 
     def __init__(
-        self, volumes: Volumes, shares: Shares, snapshots: Snapshots, jobs: Jobs, drivers: Drivers, run_dir: Path
+        self,
+        volumes: Volumes,
+        shares: Shares,
+        snapshots: Snapshots,
+        jobs: Jobs,
+        drivers: Drivers,
+        guard: WormGuard,
+        run_dir: Path,
     ) -> None:
         self._volumes = volumes
         self._shares = shares
         self._snapshots = snapshots
         self._jobs = jobs
         self._drivers = drivers
+        self._guard = guard
         self._run_dir = run_dir
         mount, unmount = Step("mount", self._mount, self._unmount), Step("unmount", self._unmount)
         look, restore = Step("look", self._look), Step("restore", self._restore)
@@ -67,6 +77,8 @@ class SnapshotRestore:
             if share.volume != wanted.volume:
                 text = f"the share {share.name} lies on the volume {share.volume}, not on {wanted.volume}"
                 raise InvalidError(text, reasons=[Reason("other-volume", text, "name a share on it", "share")])
+            if not is_preview:
+                await self._guard.refuse_named(share.volume, Act.RESTORE_INTO, "share")
             refuse_overflown(await self._snapshots.get(wanted.volume, wanted.snapshot))
             await self._shares.directory(wanted.share)
 
@@ -108,10 +120,19 @@ class SnapshotRestore:
             raise RefusedError(text, reasons=[Reason("would-replace", text, remedy, "may_replace")])
 
     async def _restore(self, job: JobContext) -> None:
-        report = await self._work(job, is_preview=False)
+        # Before and after: a copy may come in meanwhile, and its note says nothing of what is restored after it.
+        await self._distrust_replicas()
+        try:
+            report = await self._work(job, is_preview=False)
+        finally:
+            await self._distrust_replicas()
         job.result = _shown(report)
         done = report.counts[Action.CREATE] + report.counts[Action.REPLACE]
         await job.log(f"restored {done} names, {report.copied_bytes} bytes")
+
+    async def _distrust_replicas(self) -> None:
+        if self._drivers.has("copy"):
+            await self._drivers.copy().distrust_replicas()
 
     async def _work(self, job: JobContext, *, is_preview: bool) -> Report:
         await self._mount(job)  # after a reboot between the steps the mount is gone

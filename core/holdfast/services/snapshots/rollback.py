@@ -121,7 +121,9 @@ class SnapshotRollback:
             reasons.append(Reason("mounted", text, "unmount the snapshot first"))
         overwritten = overwritten_bytes(snapshot)
         for other in await self._snapshots.list(snapshot.volume):
-            if other.name == snapshot.name or other.is_overflown or other.reserve_bytes > document.size_bytes:
+            if other.name == snapshot.name or other.is_overflown or other.is_thin:
+                continue
+            if other.reserve_bytes > document.size_bytes:
                 continue
             left_bytes = round(other.reserve_bytes * (100 - (other.used_percent or 0.0)) / 100)
             if left_bytes < overwritten:
@@ -133,13 +135,16 @@ class SnapshotRollback:
                 reasons.append(Reason("would-overflow", text, remedy))
         return reasons
 
-    def _reserve_bytes(self, document: VolumeDocument, snapshot: Snapshot) -> int:
+    def _reserve_bytes(self, document: VolumeDocument, snapshot: Snapshot) -> int | None:
+        """What the snapshot of what would be lost gets; None of a thin volume's."""
+        if snapshot.is_thin:
+            return None
         return max(document.size_bytes // 10, overwritten_bytes(snapshot))
 
     async def _refuse_without_room(self, document: VolumeDocument, snapshot: Snapshot) -> None:
         needed = self._reserve_bytes(document, snapshot)
         try:
-            await self._snapshots.refuse_without_room(document.pool, needed)
+            await self._snapshots.admit(SnapshotSpec(document.pool, document.name, "before", needed))
         except NoSpaceError as reason:
             text = f"what would be lost cannot be kept: {reason.message}"
             remedy = "make room in the pool, such as by deleting a snapshot"
@@ -172,7 +177,7 @@ class SnapshotRollback:
             job.facts["reserve_bytes"] = self._reserve_bytes(origin, snapshot)
         await job.keep_facts()
         spec = SnapshotSpec(job.parameters["pool"], volume, self._keeper(job), job.facts["reserve_bytes"])
-        await self._drivers.volume().create_snapshot(spec)
+        await self._snapshots.take(spec)
         at = datetime.fromisoformat(job.facts["taken_at"])
         document = SnapshotDocument(volume, spec.name, at, SnapshotCause.ROLLBACK)
         await self._documents.put(document.key, document)

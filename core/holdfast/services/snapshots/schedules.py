@@ -20,6 +20,7 @@ from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.jobs import Jobs
+from holdfast.services.snapshots.checks import refuse_reserve
 from holdfast.services.snapshots.documents import SnapshotScheduleDocument
 from holdfast.services.snapshots.taking import SnapshotTaking
 from holdfast.services.steps import JobContext, JobDefinition, Step
@@ -98,7 +99,10 @@ class SnapshotSchedules:
             raise InvalidError(text, reasons=[Reason("bad-name", text, "choose a shorter name", "schedule")])
 
         async def admit() -> None:
-            refuse_destination(await self._volumes.get(wanted.volume))
+            volume = await self._volumes.get(wanted.volume)
+            refuse_destination(volume)
+            if volume.is_thin:
+                refuse_reserve(wanted.volume, wanted.reserve_bytes)
             others = {document.name for document in await self.of(wanted.volume)}
             if len(others | {wanted.name}) > MOST_OF_A_VOLUME:
                 text = f"the volume {wanted.volume} has {len(others)} snapshot schedules, as many as there may be"

@@ -16,8 +16,17 @@ from holdfast.services.dependents import refuse_destination
 from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.jobs import Jobs
-from holdfast.services.snapshots.checks import policy_of, refuse_kept, refuse_lock, refuse_overflown
+from holdfast.services.pools.thin import ThinPools
+from holdfast.services.snapshots.checks import (
+    policy_of,
+    refuse_kept,
+    refuse_lock,
+    refuse_overflown,
+    refuse_policy_of_its_own,
+    refuse_reserve,
+)
 from holdfast.services.snapshots.documents import SnapshotDocument, SnapshotPolicyDocument, place_of, snapshot_lock
+from holdfast.services.snapshots.leaving import Leaving
 from holdfast.services.snapshots.views import FillRates, SnapshotView, view
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -39,6 +48,7 @@ class Snapshots:
         rates: FillRates,
         jobs: Jobs,
         drivers: Drivers,
+        thin_pools: ThinPools,
         clock: Clock,
         mount_dir: Path,
     ) -> None:
@@ -48,8 +58,10 @@ class Snapshots:
         self._rates = rates
         self._jobs = jobs
         self._drivers = drivers
+        self._thin_pools = thin_pools
         self._clock = clock
         self._mount_dir = mount_dir
+        self.leaving = Leaving()
         take = (Step("make", self._make, self._unmake), Step("record", self._record, self._forget))
         jobs.define(JobDefinition("snapshot.create", take))
         destroy = Step("destroy", self._destroy, is_final=True)
@@ -113,8 +125,14 @@ class Snapshots:
     # --- asking for ---
 
     async def spec(self, volume: str, name: str, reserve_bytes: int | None) -> SnapshotSpec:
-        """A snapshot as asked for, with its default reserve. Raises NotFoundError for the volume."""
+        """A snapshot as asked for, with its default reserve; of a thin volume without one.
+
+        Raises NotFoundError for the volume, InvalidError for a reserve of a thin one.
+        """
         document = await self._volumes.get(volume)
+        if document.is_thin:
+            refuse_reserve(volume, reserve_bytes)
+            return SnapshotSpec(document.pool, volume, name, None)
         reserve = reserve_bytes or max(document.size_bytes * RESERVE_PERCENT // 100, 1)
         return SnapshotSpec(document.pool, volume, name, reserve)
 
@@ -124,6 +142,7 @@ class Snapshots:
         spec = await self.spec(volume, name, reserve_bytes)
         if wanted.policy is not None:
             check_policy(wanted.policy)
+            refuse_policy_of_its_own(volume, name, is_thin=spec.reserve_bytes is None)
 
         async def check() -> None:
             refuse_destination(await self._volumes.get(volume))
@@ -131,7 +150,7 @@ class Snapshots:
                 refuse_lock(wanted.locked_until, None, self._clock.now())
             if any(s.name == name for s in await self.list(volume)):
                 raise ConflictError(f"there is a snapshot {name} of the volume {volume}")
-            await self.refuse_without_room(spec.pool, spec.reserve_bytes)
+            await self.admit(spec)
 
         if validate_only:
             await check()
@@ -141,6 +160,23 @@ class Snapshots:
         return await self._jobs.start(
             "snapshot.create", snapshot_lock(volume, name), parameters, locks=locks, check=check
         )
+
+    async def admit(self, spec: SnapshotSpec) -> None:
+        """Raise NoSpaceError when there is no room for a snapshot: for its reserve, or in the thin pool."""
+        if spec.reserve_bytes is None:
+            await self._thin_pools.check_snapshot(spec.pool, spec.volume)
+        else:
+            await self.refuse_without_room(spec.pool, spec.reserve_bytes)
+
+    async def take(self, spec: SnapshotSpec) -> Snapshot:
+        """Have the driver take it; one that is there, of an interrupted job, needs no more room."""
+        if spec.reserve_bytes is None and not any(s.name == spec.name for s in await self.list(spec.volume)):
+            await self.admit(spec)
+        return await self._drivers.volume().create_snapshot(spec)
+
+    async def admit_branch(self, document: VolumeDocument) -> None:
+        """Raise NoSpaceError when the thin pool has no room for a volume that is made of a thin snapshot."""
+        await self._thin_pools.check_more(document.pool, document.size_bytes)
 
     async def refuse_without_room(self, pool_name: str, size_bytes: int, *, what: str = "a reserve") -> None:
         """Raise NoSpaceError when the pool has no room for a reserve, or what else, saying how much is missing."""
@@ -180,6 +216,8 @@ class Snapshots:
                 raise driver.unsupported("growing snapshots")
             snapshot = await self.get(volume, name)
             refuse_overflown(snapshot)
+            if snapshot.is_thin:
+                refuse_reserve(volume, reserve_bytes)
             if reserve_bytes <= snapshot.reserve_bytes:
                 text = f"the snapshot {name} has {snapshot.reserve_bytes} bytes, and is only made larger"
                 raise ConflictError(text, reasons=[Reason("not-larger", text, "ask for more", "reserve_bytes")])
@@ -210,9 +248,10 @@ class Snapshots:
         self, volume: str, name: str, policy: OverflowPolicy | None, *, validate_only: bool
     ) -> str | None:
         """Say what is done when this snapshot is about to overflow; None: what is done for its volume."""
+        snapshot = await self.get(volume, name)
         if policy is not None:
             check_policy(policy)
-        await self.get(volume, name)
+            refuse_policy_of_its_own(volume, name, is_thin=snapshot.is_thin)
         if validate_only:
             return None
         parameters = {"volume": volume, "name": name, "policy": to_plain(policy)}
@@ -225,9 +264,7 @@ class Snapshots:
         job.facts.setdefault("taken_at", self._clock.now().isoformat())
         await job.keep_facts()
         given = job.parameters
-        await self._drivers.volume().create_snapshot(
-            SnapshotSpec(given["pool"], given["volume"], given["name"], given["reserve_bytes"])
-        )
+        await self.take(SnapshotSpec(given["pool"], given["volume"], given["name"], given["reserve_bytes"]))
 
     async def _unmake(self, job: JobContext) -> None:
         await self._drivers.volume().delete_snapshot(*(job.parameters[key] for key in ("pool", "volume", "name")))
@@ -240,13 +277,13 @@ class Snapshots:
     async def _forget(self, job: JobContext) -> None:
         await self._kept.remove(f"{job.parameters['volume']}/{job.parameters['name']}")
 
-    _destroy = _unmake
+    async def _destroy(self, job: JobContext) -> None:
+        async with self.leaving.of(job.parameters["volume"], job.parameters["name"]):
+            await self._unmake(job)
 
     async def _extend(self, job: JobContext) -> None:
-        given = job.parameters
-        made = await self._drivers.volume().grow_snapshot(
-            given["pool"], given["volume"], given["name"], given["reserve_bytes"]
-        )
+        keys = ("pool", "volume", "name", "reserve_bytes")
+        made = await self._drivers.volume().grow_snapshot(*(job.parameters[key] for key in keys))
         job.result = {"reserve_bytes": made.reserve_bytes}
 
     async def _record_change(self, job: JobContext) -> None:

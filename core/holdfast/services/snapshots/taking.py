@@ -118,7 +118,7 @@ class SnapshotTaking:
         if kept is None:
             return
         try:
-            await self._snapshots.refuse_without_room(spec.pool, spec.reserve_bytes)
+            await self._snapshots.admit(spec)
         except NoSpaceError as reason:
             await job.log(f"there is no room for it yet: {reason.message}")
             new = HeldSnapshot(spec.name, self._clock.now())
@@ -130,7 +130,7 @@ class SnapshotTaking:
         await job.keep_facts()
         spec = await self._spec(job)
         job.facts["pool"] = spec.pool
-        await self._drivers.volume().create_snapshot(spec)
+        await self._snapshots.take(spec)
 
     async def _take_back(self, job: JobContext) -> None:
         spec = await self._spec(job)
@@ -179,7 +179,8 @@ class SnapshotTaking:
             kept = await self._kept.find(f"{volume}/{name}")
             if kept is not None:
                 refuse_kept(await self._snapshots.get(volume, name), kept.document, self._clock.now())
-            await self._drivers.volume().delete_snapshot(pool, volume, name)
+            async with self._snapshots.leaving.of(volume, name):
+                await self._drivers.volume().delete_snapshot(pool, volume, name)
             await self._kept.remove(f"{volume}/{name}")
         finally:
             self._jobs.locks.release([lock])

@@ -32,6 +32,8 @@ class SnapshotView:
     policy: OverflowPolicy
     used_by: tuple[str, ...]
     alerts: tuple[Reason, ...]
+    is_thin: bool
+    used_bytes: int | None
 
 
 class FillRates:
@@ -102,4 +104,6 @@ def view(
         policy,
         used_by,
         alerts_of(snapshot, rates.filling(snapshot), policy),
+        snapshot.is_thin,
+        snapshot.used_bytes,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from holdfast.errors import BusyError, HoldfastError
 from holdfast.hooks.base import Can
@@ -21,7 +22,8 @@ from holdfast.planning.snapshot_fill import (
     decide,
 )
 from holdfast.planning.snapshot_fill import check as check_policy
-from holdfast.services.documents import VolumeDocument
+from holdfast.planning.thin_snapshots import DropOf, ThinCandidate
+from holdfast.services.documents import PoolDocument, VolumeDocument
 from holdfast.services.drivers import Drivers
 from holdfast.services.events import Events
 from holdfast.services.jobs import Jobs
@@ -33,6 +35,7 @@ from holdfast.services.snapshots.documents import (
     snapshot_lock,
 )
 from holdfast.services.snapshots.snapshots import Snapshots
+from holdfast.services.snapshots.thin import ThinSnapshots, notice
 from holdfast.services.snapshots.views import FillRates, alerts_of
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.store.intent import Intents
@@ -65,6 +68,7 @@ class SnapshotWatch:
         drivers: Drivers,
         events: Events,
         clock: Clock,
+        pools: Intents[PoolDocument],
     ) -> None:
         self._volumes = volumes
         self._kept = kept
@@ -76,6 +80,7 @@ class SnapshotWatch:
         self._drivers = drivers
         self._events = events
         self._clock = clock
+        self._thin = ThinSnapshots(pools, drivers)
         self._said: dict[str, str] = {}
         self._saw_none_at_s: float | None = None
         jobs.define(JobDefinition("snapshot-policy.set", (Step("record", self._record),)))
@@ -104,7 +109,13 @@ class SnapshotWatch:
         kept = await self._volumes.find(volume)
         policy = from_plain(OverflowPolicy, job.parameters["policy"])
         await self._policies.put(volume, SnapshotPolicyDocument(volume, policy, kept.uuid if kept else ""))
-        job.result = to_plain(policy)
+        job.result = await self.shown_policy(volume)
+
+    async def shown_policy(self, volume: str) -> dict[str, Any]:
+        """That of a volume, and what it does not do for its snapshots."""
+        kept = await self._volumes.find(volume)
+        policy = await self.policy(volume)
+        return {**to_plain(policy), "notice": notice(policy) if kept is not None and kept.document.is_thin else None}
 
     # --- watching ---
 
@@ -145,7 +156,33 @@ class SnapshotWatch:
                 is_close = True
                 of_volume = [other for other in found if other.volume == snapshot.volume]
                 if await self._act(snapshot, filling, policy, of_volume, documents):
-                    break  # things are not what they were: look again first
+                    return True  # things are not what they were: look again first
+        return await self._look_at_thin(found, documents, policies) or is_close
+
+    async def _look_at_thin(
+        self,
+        found: tuple[Snapshot, ...],
+        documents: Mapping[str, SnapshotDocument],
+        policies: Mapping[str, SnapshotPolicyDocument],
+    ) -> bool:
+        """Whether a thin pool is so full that a policy speaks of it."""
+        candidates: dict[str, list[ThinCandidate]] = {}
+        for snapshot in found:
+            document = documents.get(f"{snapshot.volume}/{snapshot.name}")
+            if snapshot.is_thin and document is not None and document.taken_at is not None:
+                policy = policy_of(snapshot, None, policies)
+                is_needed = await self._is_needed(snapshot, document)
+                candidate = ThinCandidate(snapshot.volume, snapshot.name, document.taken_at, is_needed, policy)
+                candidates.setdefault(snapshot.pool, []).append(candidate)
+        is_close = False
+        for pool, of_pool in candidates.items():
+            decision = await self._thin.decide(pool, of_pool)
+            is_close = is_close or decision is not None
+            if decision is not None:
+                subject = f"pool:{pool}"
+                volume = decision.volume if isinstance(decision, DropOf) else ""
+                told = Drop(decision.name) if isinstance(decision, DropOf) else decision
+                await self._carry_out(subject, volume, told)
         return is_close
 
     async def _policies_of_now(self) -> Mapping[str, SnapshotPolicyDocument]:
@@ -224,7 +261,8 @@ class SnapshotWatch:
                 )
         most_bytes = volume.size_bytes + volume.size_bytes * BOOKKEEPING_PERCENT // 100
         decision = decide(filling, policy, free_bytes=pool.free_bytes, most_bytes=most_bytes, others=candidates)
-        await self._carry_out(snapshot, decision)
+        subject = snapshot_lock(snapshot.volume, snapshot.name)
+        await self._carry_out(subject, snapshot.volume, decision, snapshot.name)
         return isinstance(decision, Drop)
 
     async def _is_needed(self, snapshot: Snapshot, document: SnapshotDocument) -> bool:
@@ -234,23 +272,21 @@ class SnapshotWatch:
         is_locked = document.locked_until is not None and document.locked_until > self._clock.now()
         return is_locked or document.schedule is None or bool(await self._snapshots.users(snapshot, document))
 
-    async def _carry_out(self, snapshot: Snapshot, decision: Extend | Drop | Wait) -> None:
-        subject = snapshot_lock(snapshot.volume, snapshot.name)
+    async def _carry_out(self, subject: str, volume: str, decision: Extend | Drop | Wait, name: str = "") -> None:
+        """`subject` is a snapshot or a pool, `volume` the one whose snapshot is extended (`name`) or dropped."""
         said = repr(decision)
         is_new, self._said[subject] = self._said.get(subject) != said, said
         try:
             if isinstance(decision, Extend):
                 log.info("%s: its policy gives it more room, %d bytes in all", subject, decision.to_bytes)
-                await self._wait(
-                    await self._snapshots.extend(snapshot.volume, snapshot.name, decision.to_bytes, validate_only=False)
-                )
+                await self._wait(await self._snapshots.extend(volume, name, decision.to_bytes, validate_only=False))
             elif isinstance(decision, Drop):
                 log.warning("%s: its policy drops the snapshot %s to make room", subject, decision.name)
-                body = {"dropped": decision.name}
-                await self._wait(await self._snapshots.delete(snapshot.volume, decision.name, validate_only=False))
+                body = {"dropped": decision.name, "volume": volume}
+                await self._wait(await self._snapshots.delete(volume, decision.name, validate_only=False))
                 await self._events.emit("snapshot.dropped", subject, body)
             elif is_new:
-                log.warning("%s: nothing is done about its reserve: %s", subject, decision.why)
+                log.warning("%s: nothing is done about its room: %s", subject, decision.why)
         except HoldfastError as reason:
             log.warning("%s: what its policy says could not be done, and is tried again: %s", subject, reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,46 @@ class VolumeView:
     drift: tuple[str, ...]
     is_thin: bool = False
     file_system: FileSystem | None = None
+    worm_retention_s: int | None = None
+
+
+def view_of(
+    document: VolumeDocument,
+    actual: Volume | None,
+    mounted_at: str | None,
+    used_by: Sequence[str],
+    drift: Sequence[str],
+) -> VolumeView:
+    """A volume as it is shown."""
+    return VolumeView(
+        document.name,
+        document.pool,
+        document.kind,
+        document.label,
+        document.io_type,
+        document.size_bytes,
+        document.file_bytes,
+        actual,
+        mounted_at,
+        document.replication_mode,
+        tuple(used_by),
+        tuple(drift),
+        document.is_thin,
+        document.file_system if document.has_file_system else None,
+        document.worm_retention_s,
+    )
+
+
+def told_otherwise(document: VolumeDocument, actual: Volume | None) -> list[str]:
+    """What of a volume itself is not as it was recorded."""
+    drift = []
+    if actual is None:
+        drift.append(f"the volume is not in the pool {document.pool}: it was removed from outside")
+    elif actual.size_bytes != document.size_bytes:
+        drift.append(f"it has {actual.size_bytes} bytes where {document.size_bytes} were recorded")
+    if document.is_torn and document.mirror is None:
+        drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
+    return drift
 
 
 def told_shut_down(document: VolumeDocument, directory: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from holdfast.errors import ConflictError, NotFoundError, Reason, UnavailableError
 from holdfast.hooks.volume import FileSystem, IoType, Volume, VolumeChange, VolumeKind, VolumeSpec
 from holdfast.loading.discovery import PluginHooks
+from holdfast.planning.write_once import Act
 from holdfast.services.dependents import Dependents, refuse_if_used
 from holdfast.services.documents import VolumeDocument
 from holdfast.services.drivers import Drivers
@@ -16,7 +17,16 @@ from holdfast.services.jobs import Jobs
 from holdfast.services.pools.thin import ThinPools
 from holdfast.services.steps import JobContext, JobDefinition, Step
 from holdfast.services.volumes.file_io import directory_of, refuse_io_type
-from holdfast.services.volumes.views import VolumeView, has_files, is_mounted_by_itself, told_shut_down
+from holdfast.services.volumes.views import (
+    VolumeView,
+    has_files,
+    is_mounted_by_itself,
+    told_otherwise,
+    told_shut_down,
+    view_of,
+)
+from holdfast.services.worm.guard import WormGuard, refuse_kinds_without_files
+from holdfast.services.worm.keeper import WormKeeper
 from holdfast.store.intent import Intents
 
 
@@ -32,6 +42,8 @@ class Volumes:
         thin_pools: ThinPools,
         hooks: PluginHooks,
         mount_dir: Path,
+        guard: WormGuard,
+        worm: WormKeeper,
     ) -> None:
         self._kept = kept
         self._jobs = jobs
@@ -40,6 +52,8 @@ class Volumes:
         self._thin_pools = thin_pools
         self._hooks = hooks
         self._mount_dir = mount_dir
+        self._guard = guard
+        self._worm = worm
         make, mount = Step("make", self._make, self._unmake), Step("mount", self._mount, self._unmount)
         # Its undo is that of `make`: the file goes with its file system.
         allocate, record = Step("allocate", self._allocate), Step("record", self._record, self._forget)
@@ -70,13 +84,7 @@ class Volumes:
         return await self._view(document, actual)
 
     async def _view(self, document: VolumeDocument, actual: Volume | None) -> VolumeView:
-        drift = []
-        if actual is None:
-            drift.append(f"the volume is not in the pool {document.pool}: it was removed from outside")
-        elif actual.size_bytes != document.size_bytes:
-            drift.append(f"it has {actual.size_bytes} bytes where {document.size_bytes} were recorded")
-        if document.is_torn and document.mirror is None:
-            drift.append("its mirror was taken apart before this copy was complete: it holds no usable data")
+        drift = told_otherwise(document, actual)
         used_by = tuple(f"{d.noun}:{d.name}" for d in await self._dependents.of_volume(document.name))
         mounted_at = None
         if document.has_file_system and actual is not None:
@@ -85,22 +93,7 @@ class Volumes:
                 drift += await self._shut_down(document)
             elif has_files(document):
                 drift.append(f"it is not mounted at {self.directory(document)}")
-        return VolumeView(
-            document.name,
-            document.pool,
-            document.kind,
-            document.label,
-            document.io_type,
-            document.size_bytes,
-            document.file_bytes,
-            actual,
-            mounted_at,
-            document.replication_mode,
-            used_by,
-            tuple(drift),
-            document.is_thin,
-            document.file_system if document.has_file_system else None,
-        )
+        return view_of(document, actual, mounted_at, used_by, drift)
 
     async def _shut_down(self, document: VolumeDocument) -> tuple[str, ...]:
         directory = self.directory(document)
@@ -150,7 +143,9 @@ class Volumes:
         if (await self._kept.get(name)).io_type is IoType.FILE:
             await self.mounted_directory(name)
 
-    async def create(self, spec: VolumeSpec, label: str, *, validate_only: bool) -> str | None:
+    async def create(
+        self, spec: VolumeSpec, label: str, *, worm_retention_s: int | None = None, validate_only: bool
+    ) -> str | None:
         """Make a volume; the job's id, or None where only the checks were wanted."""
 
         async def check() -> None:
@@ -158,13 +153,14 @@ class Volumes:
             if kept is not None:
                 raise ConflictError(f"there is a volume {spec.name} in the pool {kept.document.pool}")
             refuse_io_type(spec, self._drivers.volume())
+            refuse_kinds_without_files(spec, worm_retention_s)
             await self._thin_pools.check_room(spec.pool, spec.size_bytes, is_thin=spec.is_thin)
             await self._refuse_unknown(spec)
 
         if validate_only:
             await check()
             return None
-        parameters = {**vars(spec), "label": label}
+        parameters = {**vars(spec), "label": label, "worm_retention_s": worm_retention_s}
         return await self._jobs.start("volume.create", f"volume:{spec.name}", parameters, check=check)
 
     async def _refuse_unknown(self, spec: VolumeSpec) -> None:
@@ -183,6 +179,7 @@ class Volumes:
             document = await self._kept.get(name)
             refuse_if_used(f"the volume {name}", await self._dependents.of_volume(name))
             await self.refuse_snapshots(document)
+            await self._guard.refuse(document, Act.DELETE)
 
         if validate_only:
             await check()
@@ -244,6 +241,7 @@ class Volumes:
             directory_pool=given.get("directory_pool"),
             is_thin=given.get("is_thin", False),
             file_system=FileSystem(given.get("file_system", FileSystem.XFS)),
+            worm_retention_s=given.get("worm_retention_s"),
         )
 
     async def _make(self, job: JobContext) -> None:
@@ -268,10 +266,13 @@ class Volumes:
         if document.has_file_system:
             volume = await self._drivers.volume().get_volume(document.pool, document.name)
             await self._drivers.volume().mount(volume.device, str(self.directory(document)))
+        if document.worm_retention_s is not None:
+            await self._worm.begin(document)
 
     async def _unmount(self, job: JobContext) -> None:
         document = self._document(job)
         if document.has_file_system:
+            await self._worm.release(document.name)
             await self._drivers.volume().unmount(str(self.directory(document)))
 
     async def _allocate(self, job: JobContext) -> None:

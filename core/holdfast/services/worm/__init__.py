@@ -1,0 +1,1 @@
+"""Volumes that are write once, read many."""
