@@ -230,10 +230,7 @@ class MonitorHost(ABC):
         """The mirror of no group."""
 
     def witness(self, groups: Callable[[], Iterable[str]], wake: Callable[[], None]) -> Witness | None:
-        """The witness that the plan names, for the groups that there are at each time; None if it names none.
-
-        `wake` is called after each answer that says anything new.
-        """
+        """The witness that the plan names, if any, for the groups that there are; `wake` is called after each news."""
         return None
 
     @abstractmethod
