@@ -215,7 +215,7 @@ def test_a_daemon_killed_while_a_list_is_copied_leaves_nothing_and_ends_with_a_w
     job = bed.a.api.call("POST", RUN, {})
     sh(bed.b, f"until ls -A {copy_of(TASK)} | grep -q '^.large'; do sleep 0.1; done")
     assert not sh(bed.b, f"ls {copy_of(TASK)} | grep -x d33 || true"), "what is gone goes first"
-    sh(bed.a, "kill -9 $(pgrep -f tests/lab/dying_daemon.py)")
+    sh(bed.a, "kill -9 $(pgrep -f tests/lab/[d]ying_daemon.py)")
     bed.a.api.wait_until_it_answers(30)
     bed.a.api.change("PATCH", f"/v1/replication-tasks/{TASK}", {"bandwidth_bytes_s": None})
     bed.a.api.follow(job, "run", within_s=90)
