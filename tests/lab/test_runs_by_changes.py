@@ -168,6 +168,7 @@ def test_a_replica_that_may_have_been_written_to_is_walked(bed: Bed) -> None:
         bed.a.api.change("DELETE", "/v1/shares/other")
 
 
+@pytest.mark.long
 def test_other_rules_a_full_verification_and_a_damaged_listing_are_walked(bed: Bed) -> None:
     path = f"/v1/replication-tasks/{TASK}"
     for filters in ([{"pattern": "/d30/", "is_included": False}], []):

@@ -17,7 +17,7 @@ from demo.report import Report
 from lab import Lab, Node
 from tests.lab.product import begin_anew, end
 
-pytestmark = [pytest.mark.lab(seconds=60, is_patient=True), pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=120, is_patient=True), pytest.mark.timeout(180, func_only=True)]
 
 SHARE = files.SHARE
 SMB, NFS, SESSIONS = (f"/v1/shares/{SHARE}/{what}" for what in ("smb", "nfs", "sessions"))
@@ -290,7 +290,7 @@ def test_users_of_smb_see_former_versions_and_write_to_none(bed: Bed, then: str)
     for command in ("put /etc/hostname {}/was", "rm {}/was", "mkdir {}/new", "rename {}/was {}/other", "rm {}/out"):
         assert not smb(bed, "anna", command.replace("{}", then))[0], command
     assert get(bed, f"{then}/was") == "then\n"
-    assert smb(bed, "anna", "put /etc/hostname was")[0]
+    assert smb(bed, "anna", "put /etc/hostname written")[0]
     assert bed.a.api.get(SMB)["drift"] == []
 
 
@@ -341,7 +341,7 @@ def test_one_that_clients_have_open_is_thinned_out_and_one_that_a_person_mounted
     wait_for(lambda: len(soon(bed)) == 1, COMES_BACK_WITHIN_S, "the schedule thins them out")
     assert first not in shell(bed.a.node, "lvs --noheadings -o lv_name; cat /proc/mounts")
     assert not anna.tell("ls")  # the share was closed to her
-    assert smb(bed, "anna", "put /etc/hostname was")[0]
+    assert smb(bed, "anna", "put /etc/hostname written")[0]
     shell(client(bed), f"echo on >{at}/was; sync {at}/was")
     bed.a.api.change("DELETE", SCHEDULE)
 
@@ -366,6 +366,8 @@ def take_soon(bed: Bed, *, of_before: int) -> None:
     time.sleep(2)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300, func_only=True)
 def test_a_killed_daemon_and_mounts_that_were_taken_away_are_mended(bed: Bed, then: str) -> None:
     offer_smb(bed, shows_snapshots=True)
     offer_nfs(bed, host_of(bed), shows_snapshots=True)
