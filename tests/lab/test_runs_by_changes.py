@@ -15,7 +15,11 @@ from tests.lab.product import end
 from tests.lab.test_kill_at_every_step import begin_dying, die
 from tests.lab.test_replication_tasks import ONE, PORT, TWO, assert_copied, copy_of, docs, listing, make_task, run, sh
 
-pytestmark = [pytest.mark.lab(seconds=170, is_patient=True), pytest.mark.timeout(240, func_only=True)]
+pytestmark = [
+    pytest.mark.lab(seconds=170, is_patient=True),
+    pytest.mark.in_order,
+    pytest.mark.timeout(240, func_only=True),
+]
 
 TASK = "a-to-b"
 RUN = f"/v1/replication-tasks/{TASK}/run"
