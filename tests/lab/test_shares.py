@@ -452,6 +452,7 @@ def test_a_share_that_is_offered_is_copied_and_its_copy_is_read_only_for_clients
         False,
     ]
     bed.a.api.change("DELETE", NFS)
+    files.run_task(bed)
     files.compare(bed)
     bed.a.api.change("DELETE", f"/v1/replication-tasks/{files.TASK}")
     b.change("DELETE", f"/v1/replica-shares/{files.REPLICA}")
