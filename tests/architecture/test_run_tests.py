@@ -23,7 +23,8 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-judge = load(CHECKOUT / "tools" / "run-tests").judge
+RUN_TESTS = load(CHECKOUT / "tools" / "run-tests")
+judge = RUN_TESTS.judge
 RUNS = load(CHECKOUT / "conftest.py")
 LAB = load(CHECKOUT / "tests" / "lab" / "conftest.py")
 Module, share_out = LAB.Module, LAB.share_out
@@ -46,6 +47,41 @@ Module, share_out = LAB.Module, LAB.share_out
 )
 def test_only_all_good_parts_are_good(codes: list[int], is_choice: bool, verdict: int) -> None:
     assert judge(codes, is_choice=is_choice) == verdict
+
+
+SUMMARY = """\
+E       AssertionError: FAILED is said here, too
+=========================== short test summary info ============================
+\x1b[31mFAILED\x1b[0m tests/lab/test_a.py::\x1b[1mtest_one[a]\x1b[0m - AssertionError: 1 - 2
+ERROR tests/lab/test_a.py::test_two - Asserti...
+FAILED tests/lab/test_a.py::test_two
+FAILED tests/lab/test_b.py::test_three[1-2]
+==== 3 failed, 1 error in 1.00s ====
+"""
+
+
+def test_what_failed_is_read_from_the_summary() -> None:
+    a, b = "tests/lab/test_a.py", "tests/lab/test_b.py"
+    assert RUN_TESTS.failures(SUMMARY) == [f"{a}::test_one[a]", f"{a}::test_two", f"{b}::test_three[1-2]"]
+    assert RUN_TESTS.failures("==== 3 passed in 1.00s ====") == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "failed", "is_again"),
+    [
+        ([0, 1], 1, True),
+        ([1, 1], 3, True),
+        ([1, 1], 4, False),  # no matter of processors
+        ([1], 1, False),  # it was alone
+        ([0, 2], 1, False),  # interrupted
+        ([1, -9], 1, False),
+        ([0, 0], 0, False),
+        ([5, 1], 1, True),
+    ],
+)
+def test_a_few_that_failed_beside_another_lab_have_a_second_time(codes: list[int], failed: int, is_again: bool) -> None:
+    names = [f"test_{number}" for number in range(failed)]
+    assert RUN_TESTS.to_run_again(codes, names) == (names if is_again else [])
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from demo import blocks, files
 from demo.bed import Bed, StorageNode, wait_for
@@ -16,6 +17,7 @@ from tests.lab.product import begin_anew, end
 STARTS_AGAIN_WITHIN_S = 30.0
 IN_SYNC_WITHIN_S = 60.0
 RESETS_WITHIN_S = 30.0
+AGREE_WITHIN_S = 5.0
 WATCH_EVERY_S = 0.2
 LOOK_WITHIN_S = 2.0
 
@@ -63,12 +65,17 @@ def takeovers(storage: StorageNode) -> list[str]:
 
 
 def foreseen(storage: StorageNode, fault: str) -> str | None:
-    """Who would serve after a fault, as both nodes foresee it now; they must agree."""
-    told = storage.api.get(f"/v1/groups/{blocks.GROUP}/forecast")
-    assert told["not_asked"] == []
-    [said] = [item for item in told["items"] if item["fault"] == fault]
-    print(f"foreseen if {said['text']}: {said['sentence']}")
-    return None if said["serves"] is None else str(said["serves"])
+    """Who would serve after a fault, as both nodes foresee it; they must agree, once each knows what the other does."""
+    said: list[dict[str, Any]] = []
+
+    def agree() -> bool:
+        told = storage.api.get(f"/v1/groups/{blocks.GROUP}/forecast")
+        said[:] = [item for item in told["items"] if item["fault"] == fault]
+        return not told["not_asked"] and len(said) == 1
+
+    wait_for(agree, AGREE_WITHIN_S, "both nodes foresee the same")
+    print(f"foreseen if {said[0]['text']}: {said[0]['sentence']}")
+    return None if said[0]["serves"] is None else str(said[0]["serves"])
 
 
 class Watch:

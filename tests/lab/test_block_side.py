@@ -32,7 +32,7 @@ from tests.lab.serving import (
 )
 from tests.lab.test_mirrors import DRBDSETUP
 
-pytestmark = [pytest.mark.lab(seconds=250), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
+pytestmark = [pytest.mark.lab(seconds=300), pytest.mark.timed, pytest.mark.timeout(120, func_only=True)]
 
 FROZEN_AT_MOST_MS = 2500.0  # until a cut link is noticed, and the partner is outdated or known to be dead
 MOVED_AT_MOST_MS = blocks.TAKES_OVER_WITHIN_S * 1000
@@ -264,6 +264,7 @@ def test_a_volume_is_added_under_load_served_by_both_nodes_and_taken_out_again(b
     assert (watch.seen, states(bed)) == ({("a",)}, WELL)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240, func_only=True)
 def test_a_power_cut_during_the_first_sync_moves_the_others_and_serves_nothing_stale(bed: Bed, device: str) -> None:
     with written(bed, device, "add-cut", MOVED_AT_MOST_MS):

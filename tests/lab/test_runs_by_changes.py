@@ -15,7 +15,11 @@ from tests.lab.product import end
 from tests.lab.test_kill_at_every_step import begin_dying, die
 from tests.lab.test_replication_tasks import ONE, PORT, TWO, assert_copied, copy_of, docs, listing, make_task, run, sh
 
-pytestmark = [pytest.mark.lab(seconds=170, is_patient=True), pytest.mark.timeout(240, func_only=True)]
+pytestmark = [
+    pytest.mark.lab(seconds=170, is_patient=True),
+    pytest.mark.in_order,
+    pytest.mark.timeout(240, func_only=True),
+]
 
 TASK = "a-to-b"
 RUN = f"/v1/replication-tasks/{TASK}/run"
@@ -168,6 +172,7 @@ def test_a_replica_that_may_have_been_written_to_is_walked(bed: Bed) -> None:
         bed.a.api.change("DELETE", "/v1/shares/other")
 
 
+@pytest.mark.long
 def test_other_rules_a_full_verification_and_a_damaged_listing_are_walked(bed: Bed) -> None:
     path = f"/v1/replication-tasks/{TASK}"
     for filters in ([{"pattern": "/d30/", "is_included": False}], []):
@@ -215,7 +220,7 @@ def test_a_daemon_killed_while_a_list_is_copied_leaves_nothing_and_ends_with_a_w
     job = bed.a.api.call("POST", RUN, {})
     sh(bed.b, f"until ls -A {copy_of(TASK)} | grep -q '^.large'; do sleep 0.1; done")
     assert not sh(bed.b, f"ls {copy_of(TASK)} | grep -x d33 || true"), "what is gone goes first"
-    sh(bed.a, "kill -9 $(pgrep -f tests/lab/dying_daemon.py)")
+    sh(bed.a, "kill -9 $(pgrep -f tests/lab/[d]ying_daemon.py)")
     bed.a.api.wait_until_it_answers(30)
     bed.a.api.change("PATCH", f"/v1/replication-tasks/{TASK}", {"bandwidth_bytes_s": None})
     bed.a.api.follow(job, "run", within_s=90)

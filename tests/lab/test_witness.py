@@ -31,6 +31,7 @@ from tests.lab.serving import (
 
 pytestmark = [
     pytest.mark.lab(seconds=150),
+    pytest.mark.long,
     pytest.mark.timed,
     pytest.mark.in_order,
     pytest.mark.timeout(120, func_only=True),
@@ -203,7 +204,6 @@ def test_without_the_witness_a_power_cut_waits_for_it_or_for_a_person(
     move_back(bed)
 
 
-@pytest.mark.long
 def test_without_a_witness_both_of_two_such_nodes_serve(bed: Bed, device: str, third: ThirdHost) -> None:
     """Must fail, and so comes last: what the witness is for. It ends in a split brain."""
     set_witness(bed, None)
