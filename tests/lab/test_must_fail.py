@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from demo.bed import wait_for
 from demo.initiator import Writing, assert_clean
 from holdfast.errors import RefusedError
 from holdfast.hooks.replication import DiskState, FenceAnswer, FenceArbiter
@@ -232,6 +233,7 @@ async def test_a_primary_that_stands_still_until_its_partner_is_promoted_loses_n
             await promote(bed, "b")
             assert [serves(bed.lab.node(name)) for name in ("a", "b")] == [False, True]
             assert writing.acknowledged == acknowledged
+            await asyncio.to_thread(wait_for, lambda: bool(undecided.asked), GOES_ON_WITHIN_S, "the kernel asks")
         await lose_power(bed)
     assert undecided.asked == [M]
     assert_clean(await judge(bed, writing, "b"))
