@@ -23,7 +23,7 @@ from holdfast_failover_vip.actions import (
 from holdfast_failover_vip.facts import GroupView, Verdict
 from holdfast_failover_vip.standby import address_is_claimed, next_epoch
 from holdfast_failover_vip.timers import Timers
-from holdfast_failover_vip.witness import is_permitted
+from holdfast_failover_vip.witness import is_permitted, is_refused
 
 S = GroupState
 _NO_DISK = (DiskState.DISKLESS, DiskState.FAILED, DiskState.DETACHING)
@@ -150,7 +150,8 @@ def decide_frozen(view: GroupView, timers: Timers) -> Step:
     if mirror.is_fresh and not view.fence_pending and not mirror.is_suspended:
         return _thawed(view)
     drops: tuple[Action, ...] = ()
-    if net.silent_ms >= timers.isolated_ms and net.ping.has_gap and view.address_is_up:
+    is_alone = net.silent_ms >= timers.isolated_ms
+    if is_alone and (net.ping.has_gap or is_refused(view)) and view.address_is_up:
         drops = (DropAddress(),)
     if not view.fence_pending:
         # Left the peer, or found frozen: without the kernel's question only the connection's return ends it.

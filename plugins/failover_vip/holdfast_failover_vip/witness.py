@@ -24,6 +24,11 @@ def is_permitted(view: GroupView) -> bool:
     return view.witness is None or view.witness.holds
 
 
+def is_refused(view: GroupView) -> bool:
+    """Whether the witness lets the partner go on, and may have done so: whoever serves then, it is not this node."""
+    return view.witness is not None and view.witness.answers and not view.witness.is_open
+
+
 def releases(view: GroupView, step: Step) -> bool:
     """Whether the right is to be given back: all that this node acknowledged without its partner is on both disks.
 
