@@ -18,6 +18,7 @@ from tests.lab.test_replication_tasks import ONE, PORT, TWO, assert_copied, copy
 pytestmark = [
     pytest.mark.lab(seconds=170, is_patient=True),
     pytest.mark.in_order,
+    pytest.mark.long,
     pytest.mark.timeout(240, func_only=True),
 ]
 
@@ -172,7 +173,6 @@ def test_a_replica_that_may_have_been_written_to_is_walked(bed: Bed) -> None:
         bed.a.api.change("DELETE", "/v1/shares/other")
 
 
-@pytest.mark.long
 def test_other_rules_a_full_verification_and_a_damaged_listing_are_walked(bed: Bed) -> None:
     path = f"/v1/replication-tasks/{TASK}"
     for filters in ([{"pattern": "/d30/", "is_included": False}], []):
@@ -196,7 +196,6 @@ def test_other_rules_a_full_verification_and_a_damaged_listing_are_walked(bed: B
     assert_copied(bed.a, bed.b)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(600, func_only=True)
 def test_a_daemon_killed_at_any_step_leaves_nothing_and_the_next_run_is_right(bed: Bed) -> None:
     for mark in range(1, 2 * STEPS):

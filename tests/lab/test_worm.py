@@ -194,6 +194,7 @@ def test_a_clock_that_is_set_ahead_lets_nothing_go(bed: Bed) -> None:
         shell(bed.a.node, "date -s '-400 days'")
 
 
+@pytest.mark.long
 def test_a_file_that_nobody_heard_of_is_retained_when_the_daemon_is_back(bed: Bed) -> None:
     node = bed.a.node
     killed = node.service_pid(DAEMON)
@@ -213,6 +214,7 @@ def test_a_file_that_nobody_heard_of_is_retained_when_the_daemon_is_back(bed: Be
     assert is_immutable(bed, f"{HOME}/unheard")
 
 
+@pytest.mark.long
 def test_after_its_time_a_file_is_removed_and_then_the_volume(bed: Bed) -> None:
     node, at = bed.a.node, f"{POOL}/brief"
     shell(node, f"echo text >{at}/file")
