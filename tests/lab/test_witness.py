@@ -192,7 +192,7 @@ def test_without_the_witness_a_power_cut_waits_for_it_or_for_a_person(
         time.sleep(NEVER_SERVES_S)
         assert state(bed.b) == "suspect"
         assert any("the witness does not answer" in each for each in blocks.group_of(bed.b)["this_node"]["reasons"])
-        bed.b.api.change("POST", f"/v1/groups/{blocks.GROUP}/promote", {"confirm": blocks.GROUP})
+        bed.b.api.call("POST", f"/v1/groups/{blocks.GROUP}/promote", {"confirm": blocks.GROUP})
         wait_for(
             lambda: blocks.active_node(bed.b) == "b", blocks.TAKES_OVER_WITHIN_S, "node b serves on a person's word"
         )
