@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from holdfast.hooks.volume import Volume, VolumeSpec
 from holdfast.testing.memory_pools import round_up
 from holdfast.testing.memory_volume import MemoryVolumes
 from holdfast.testing.pools import PoolContract
-from holdfast.testing.volume import make_pool
-from tests.contracts.test_volume_contract_bites import MemoryBench, rejected
+from tests.contracts.test_volume_contract_bites import MemoryBench, judge, rejected
 
 Overwrite = Mapping[str, tuple[str, ...]]
 
@@ -260,22 +258,11 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
 SENTENCES = sorted(name for name in vars(PoolContract) if name.startswith("test_"))
 
 
-async def judge(bench: MemoryBench, sentence: str) -> None:
-    """Hold the bench's driver to one sentence of the kit, as pytest would."""
-    test: Callable[..., object] = getattr(PoolContract(), sentence)
-    fixtures: dict[str, object] = {"bench": bench}
-    if "pool" in inspect.signature(test).parameters:
-        fixtures["pool"] = await make_pool(bench)
-    outcome = test(**fixtures)
-    assert inspect.isawaitable(outcome)
-    await outcome
-
-
 @pytest.mark.parametrize(("fault", "sentence"), FAULTY, ids=[f"{fault.__name__}-{name}" for fault, name in FAULTY])
 async def test_the_kit_rejects_a_fault(fault: type[MemoryVolumes], sentence: str, tmp_path: Path) -> None:
-    await judge(MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
+    await judge(PoolContract(), MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
     with rejected():
-        await judge(MemoryBench(fault, tmp_path / "faulty"), sentence)
+        await judge(PoolContract(), MemoryBench(fault, tmp_path / "faulty"), sentence)
 
 
 def test_every_sentence_of_the_kit_rejects_some_fault() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +13,14 @@ from holdfast.hooks.pools import Pool
 from holdfast.hooks.volume import Snapshot, SnapshotSpec
 from holdfast.testing.memory_volume import MemoryVolumes
 from holdfast.testing.thin_snapshots import ThinSnapshotContract
-from holdfast.testing.volume import RESERVE_BYTES, make_pool
+from holdfast.testing.volume import RESERVE_BYTES
 from tests.contracts.test_volume_contract_bites import (
     MemoryBench,
     RollsNothingBack,
     RollsOtherSnapshotsBackToo,
     ShowsThePresent,
     UsesTheSnapshotUp,
+    judge,
     rejected,
 )
 
@@ -105,22 +104,11 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
 SENTENCES = sorted(name for name in vars(ThinSnapshotContract) if name.startswith("test_"))
 
 
-async def judge(bench: MemoryBench, sentence: str) -> None:
-    """Hold the bench's driver to one sentence of the kit, as pytest would."""
-    test: Callable[..., object] = getattr(ThinSnapshotContract(), sentence)
-    fixtures: dict[str, object] = {"bench": bench}
-    if "pool" in inspect.signature(test).parameters:
-        fixtures["pool"] = await make_pool(bench)
-    outcome = test(**fixtures)
-    assert inspect.isawaitable(outcome)
-    await outcome
-
-
 @pytest.mark.parametrize(("fault", "sentence"), FAULTY, ids=[f"{fault.__name__}-{name}" for fault, name in FAULTY])
 async def test_the_kit_rejects_a_fault(fault: type[MemoryVolumes], sentence: str, tmp_path: Path) -> None:
-    await judge(MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
+    await judge(ThinSnapshotContract(), MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
     with rejected():
-        await judge(MemoryBench(fault, tmp_path / "faulty"), sentence)
+        await judge(ThinSnapshotContract(), MemoryBench(fault, tmp_path / "faulty"), sentence)
 
 
 def test_every_sentence_of_the_kit_rejects_some_fault() -> None:

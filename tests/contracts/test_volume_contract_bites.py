@@ -752,9 +752,9 @@ FAULTY: list[tuple[type[MemoryVolumes], str]] = [
 SENTENCES = sorted(name for name in vars(VolumeContract) if name.startswith("test_"))
 
 
-async def judge(bench: MemoryBench, sentence: str) -> None:
-    """Hold the bench's driver to one sentence of the kit, as pytest would."""
-    test: Callable[..., object] = getattr(VolumeContract(), sentence)
+async def judge(kit: object, bench: MemoryBench, sentence: str) -> None:
+    """Hold the bench's driver to one sentence of a kit for volumes, as pytest would."""
+    test: Callable[..., object] = getattr(kit, sentence)
     fixtures: dict[str, object] = {"bench": bench}
     if "pool" in inspect.signature(test).parameters:
         fixtures["pool"] = await make_pool(bench)
@@ -775,9 +775,9 @@ def rejected() -> Iterator[None]:
 
 @pytest.mark.parametrize(("fault", "sentence"), FAULTY, ids=[f"{fault.__name__}-{name}" for fault, name in FAULTY])
 async def test_the_kit_rejects_a_fault(fault: type[MemoryVolumes], sentence: str, tmp_path: Path) -> None:
-    await judge(MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
+    await judge(VolumeContract(), MemoryBench(MemoryVolumes, tmp_path / "good"), sentence)
     with rejected():
-        await judge(MemoryBench(fault, tmp_path / "faulty"), sentence)
+        await judge(VolumeContract(), MemoryBench(fault, tmp_path / "faulty"), sentence)
 
 
 def test_every_sentence_of_the_kit_rejects_some_fault() -> None:
